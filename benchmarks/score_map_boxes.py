@@ -1,0 +1,93 @@
+"""Times the boxes of score maps at 1000 thresholds against one OpenCV call per threshold.
+
+For every kind of map both ways run in turn, several times, in one process and on one core; medians
+are printed. `contours` is `cv2.threshold` and `cv2.findContours` alone, 1000 times; `reference` adds
+what the reference evaluator does next: a rectangle and an area for every contour.
+
+    python benchmarks/score_map_boxes.py --repeats=7 --json=times.json
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import cv2
+import numpy as np
+
+from ega_jax import localization
+
+
+def make_maps(seed: int) -> dict[str, np.ndarray]:
+    """Returns one score map [224, 224] of every kind."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:14, :14]
+    bump = np.exp(-((x - 7.3) ** 2 + (y - 5.8) ** 2) / 18)
+    cams = {
+        "smooth, random 14 x 14": rng.random((14, 14)),
+        "smooth, one bump": bump,
+        "smooth, bump on a rough ground": bump + 0.1 * rng.random((14, 14)),
+        "noisy": rng.random((224, 224)),
+        "noisy bump": localization.score_map(bump) + 0.3 * rng.random((224, 224)),
+    }
+    return {name: localization.score_map(cam) for name, cam in cams.items()}
+
+
+def draw_contours(levels: np.ndarray, thresholds: np.ndarray) -> list:
+    """Returns the contours of every threshold."""
+    return [_contours_at(levels, threshold) for threshold in thresholds]
+
+
+def reference_boxes(levels: np.ndarray, thresholds: np.ndarray) -> None:
+    """Computes the boxes of both modes at every threshold, one after the other."""
+    for threshold in thresholds:
+        contours = _contours_at(levels, threshold)
+        if contours:
+            cv2.boundingRect(max(contours, key=cv2.contourArea))
+        for contour in contours:
+            cv2.boundingRect(contour)
+
+
+def _contours_at(levels, threshold):
+    level = int(threshold * levels.max())
+    _, binary = cv2.threshold(levels, level, 255, cv2.THRESH_BINARY)
+    return cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
+
+
+def main() -> None:
+    """Parses the flags, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each way for each map")
+    parser.add_argument("--seed", type=int, default=0, help="of the random maps")
+    parser.add_argument("--json", help="file for the medians, in seconds")
+    flags = parser.parse_args()
+
+    cv2.setNumThreads(1)
+    thresholds = localization.thresholds(0.001)
+    results = {}
+    print(f"{'milliseconds per map':32}{'contours':>10}{'reference':>11}{'here':>8}{'ratios':>14}")
+    for name, score_map in make_maps(flags.seed).items():
+        levels = localization.quantize(score_map)
+        ways = {
+            "contours": lambda levels=levels: draw_contours(levels, thresholds),
+            "reference": lambda levels=levels: reference_boxes(levels, thresholds),
+            "here": lambda map_=score_map: localization.boxes_at_thresholds(map_, thresholds),
+        }
+        seconds = {way: [] for way in ways}
+        for _ in range(flags.repeats):
+            for way, run in ways.items():
+                start = time.perf_counter()
+                run()
+                seconds[way].append(time.perf_counter() - start)
+        medians = {way: statistics.median(times) for way, times in seconds.items()}
+        results[name] = medians
+        drawn, full, here = (1000 * medians[way] for way in ways)
+        ratios = f"{drawn / here:.1f} {full / here:.1f}"
+        print(f"{name:32}{drawn:10.1f}{full:11.1f}{here:8.2f}{ratios:>14}")
+    if flags.json:
+        with open(flags.json, "w") as file:
+            json.dump(results, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Every field of a run, once, with its meaning. A recipe takes this and changes a few."""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns EGA as the paper describes it, but for the data."""
+    config = ml_collections.ConfigDict()
+
+    config.seed = 0
+    config.batch_size = 32  # over all devices
+    config.epochs = 10.0  # length of the run in passes over the training data
+    config.steps = placeholder(int)  # or in updates; if set, it counts instead of epochs
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = "folder"  # folder: images on disk; creatures: the embedded data set
+    config.data.root = ""  # folder: the image folder
+    # folder: holds train/, val/ and test/ in the field's layout. Empty: root/train/<class>/*.jpg
+    # (also val and test), or just root/<class>/*.jpg for training without annotation.
+    config.data.metadata = ""
+    config.data.masks = ""  # folder: mask paths in the metadata are below this folder
+    config.data.num_classes = placeholder(int)  # checked against the labels; None: taken from them
+    config.data.check_files = True  # open every image's header at start; off for huge sets
+    config.data.apply_exif = True  # turn images as their EXIF orientation says
+    config.data.train_images = 4000  # creatures: images drawn for each split
+    config.data.val_images = 300
+    config.data.test_images = 500
+    config.data.resize_size = 256  # training images are resized to this square,
+    config.data.crop_size = 224  # cropped at random to this one, which is also the test size,
+    config.data.flip = True  # and mirrored at random
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = "vgg16"
+    config.model.width = 1.0  # factor on every channel count
+    config.model.feature_stride = 16  # 16: a 14x14 map at 224 pixels; 8: 28x28
+    config.model.batch_norm = True  # everywhere or nowhere; the auxiliary one needs it
+    config.model.dropout = 0.0  # in the head
+    config.model.dtype = "float32"  # or bfloat16; parameters, statistics, losses stay float32
+
+    config.ega = ml_collections.ConfigDict()
+    config.ega.adversarial = True  # train on adversarial images too (Eq. 6)
+    config.ega.epsilon = 1.0  # radius of the attack, in grey levels of 0-255; paper: 1 to 4
+    config.ega.num_steps = placeholder(int)  # None: the paper's epsilon + 1, but 1 for epsilon 1
+    config.ega.step_size = 1.0  # of one attack step, in grey levels
+    config.ega.random_start = False  # begin the attack at a random point of the ball
+    config.ega.targeted = False  # attack towards a random class instead of away from the true one
+    config.ega.attack_bn_mode = "eval"  # statistics in the attack: eval (running) or train (batch)
+    config.ega.fast = False  # take the attack's gradient from the clean pass
+    config.ega.lambda_clean = 1.0  # weight of the clean map's entropy (Eq. 8)
+    config.ega.lambda_adv = 0.01  # weight of the adversarial map's entropy
+    # How a map becomes a probability (Eq. 7): minmax, class_softmax, spatial_softmax, sigmoid.
+    config.ega.probability = "minmax"
+    config.ega.reduction = "mean"  # over the map's pixels: mean, or sum as Eq. 7 is written
+
+    config.optimizer = ml_collections.ConfigDict()  # SGD with Nesterov momentum
+    config.optimizer.learning_rate = 0.001  # of the trunk
+    config.optimizer.head_multiplier = 10.0  # the head learns this much faster
+    config.optimizer.momentum = 0.9
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.decay_norm_and_bias = True  # decay biases and batch norms too
+    config.optimizer.clip_norm = placeholder(float)  # bound on the gradient's norm; None: no bound
+    config.optimizer.schedule = "step"  # step, cosine, constant
+    config.optimizer.warmup_epochs = 0.0  # linear rise from 0
+    config.optimizer.decay_epochs = (3.0, 6.0, 9.0)  # step: when the rate falls,
+    config.optimizer.decay_factor = 0.1  # and by what
+
+    config.checkpoint = ml_collections.ConfigDict()
+    config.checkpoint.every_steps = 1000
+    config.checkpoint.keep = 3  # newest checkpoints kept, besides the best
+
+    config.eval = ml_collections.ConfigDict()
+    config.eval.batch_size = 32  # over all devices; never changes a figure
+    config.eval.every_epochs = 1.0  # how often to score the validation split; 0: only at the end
+    config.eval.checkpoint = "last"  # which one the test split is scored with: last or best
+    config.eval.ten_crop = False  # classify by the mean over ten crops
+    config.eval.map_size = placeholder(int)  # side of the score maps; None: crop_size
+    config.eval.threshold = 0.2  # the fixed threshold; a multiple of the interval
+    config.eval.threshold_interval = 0.001
+    config.eval.pictures = 24  # test images drawn as overlays
+
+    config.predict = ml_collections.ConfigDict()
+    config.predict.top_k = 1  # boxes for this many classes of each picture
+    # None: the one found on the validation split if results.json has it, else eval.threshold
+    config.predict.threshold = placeholder(float)
+
+    config.log_every_steps = 50
+    return config.lock()

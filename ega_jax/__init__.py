@@ -1,0 +1,1 @@
+"""EGA: weakly supervised object localization with adversarial examples and CAM entropy, in JAX."""

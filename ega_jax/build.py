@@ -1,0 +1,180 @@
+"""Builds what a config names: data, network, objective, optimizer."""
+
+import math
+import os
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from ega_jax import optimizers
+from ega_jax.attack import Attack, paper_num_steps
+from ega_jax.data.folder import folder_source, tree_source
+from ega_jax.data.source import DataError, Source
+from ega_jax.data.synthetic import creatures
+from ega_jax.methods.ega import EGA
+from ega_jax.models.vgg import VGG16
+
+SPLITS = ("train", "val", "test")
+MODELS = {"vgg16": VGG16}
+
+
+def sources(
+    config: ml_collections.ConfigDict,
+    splits: Sequence[str] = SPLITS,
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Source]:
+    """Opens splits of the data, those of `val` and `test` only where they exist.
+
+    Args:
+      config: its `data` fields say which data.
+      splits: the ones wanted.
+      class_names: the classes of a trained model; None: those of the training split.
+
+    Raises:
+      DataError: the data cannot be used; names the file or the field.
+    """
+    data = config.data
+    if data.name == "creatures":
+        return {
+            split: creatures(
+                split,
+                num_images=data[f"{split}_images"],
+                image_size=data.crop_size,
+                seed=config.seed,
+                num_classes=data.num_classes or 10,
+            )
+            for split in splits
+            if data[f"{split}_images"]
+        }
+    if not os.path.isdir(data.root):
+        raise DataError(f"no image folder {data.root!r}; set --config.data.root")
+    result: dict[str, Source] = {}
+    for split in splits:
+        source = _folder(data, split, class_names)
+        if source is not None:
+            class_names = source.class_names
+            result[split] = source
+    return result
+
+
+def _folder(
+    data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
+) -> Source | None:
+    """Opens one split of folder data; None if it does not exist and is not `train`."""
+    common = {
+        "class_names": class_names,
+        "check_files": data.check_files,
+        "apply_exif": data.apply_exif,
+    }
+    if data.metadata:
+        folder = os.path.join(data.metadata, split)
+        if split != "train" and not os.path.isdir(folder):
+            return None
+        return folder_source(
+            images=data.root,
+            metadata=folder,
+            masks=data.masks or None,
+            name=f"{os.path.basename(os.path.normpath(data.metadata))}/{split}",
+            num_classes=None if class_names else data.num_classes,
+            **common,
+        )
+    folder = os.path.join(data.root, split)
+    if not os.path.isdir(folder):
+        if split != "train" or _has_splits(data.root):
+            return None
+        folder = data.root  # just class folders: all of it is for training
+    return _check_classes(tree_source(folder, **common), data)
+
+
+def _has_splits(root: str) -> bool:
+    return any(os.path.isdir(os.path.join(root, split)) for split in SPLITS)
+
+
+def _check_classes(source: Source, data: ml_collections.ConfigDict) -> Source:
+    if data.num_classes is not None and source.num_classes != data.num_classes:
+        raise DataError(
+            f"{data.root} has {source.num_classes} class folders, but "
+            f"config.data.num_classes={data.num_classes}; leave it unset to take the folders'"
+        )
+    return source
+
+
+def model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+    """Builds the network, with an auxiliary batch norm if adversarial images will need it."""
+    return MODELS[config.model.name](
+        num_classes=num_classes,
+        width=config.model.width,
+        feature_stride=config.model.feature_stride,
+        batch_norm=config.model.batch_norm,
+        dual=config.model.batch_norm and config.ega.adversarial,
+        dropout=config.model.dropout,
+        dtype=jnp.dtype(config.model.dtype),
+    )
+
+
+def ega(config: ml_collections.ConfigDict) -> EGA:
+    """Builds the objective."""
+    ega = config.ega
+    attack = None
+    if ega.adversarial:
+        attack = Attack(
+            epsilon=ega.epsilon,
+            step_size=ega.step_size,
+            num_steps=paper_num_steps(ega.epsilon) if ega.num_steps is None else ega.num_steps,
+            random_start=ega.random_start,
+            descend=ega.targeted,
+        )
+    return EGA(
+        attack=attack,
+        lambda_clean=ega.lambda_clean,
+        lambda_adv=ega.lambda_adv,
+        probability=ega.probability,
+        reduction=ega.reduction,
+        attack_bn_mode=ega.attack_bn_mode,
+        targeted=ega.targeted,
+        fast=ega.fast,
+    )
+
+
+def total_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
+    """Returns the number of updates of the run."""
+    if config.steps is not None:
+        return config.steps
+    return math.ceil(config.epochs * num_images / config.batch_size)
+
+
+def schedule(config: ml_collections.ConfigDict, num_images: int) -> optimizers.Schedule:
+    """Builds the learning-rate schedule; epochs become steps by the size of the training split."""
+    optimizer = config.optimizer
+    steps_per_epoch = num_images / config.batch_size
+    common = {
+        "total_steps": total_steps(config, num_images),
+        "warmup_steps": round(optimizer.warmup_epochs * steps_per_epoch),
+    }
+    if optimizer.schedule == "step":
+        return optimizers.step_decay(
+            optimizer.learning_rate,
+            boundaries=[round(epoch * steps_per_epoch) for epoch in optimizer.decay_epochs],
+            factor=optimizer.decay_factor,
+            **common,
+        )
+    kind = {"cosine": optimizers.cosine, "constant": optimizers.constant}[optimizer.schedule]
+    return kind(optimizer.learning_rate, **common)
+
+
+def optimizer(
+    config: ml_collections.ConfigDict, schedule: optimizers.Schedule
+) -> optax.GradientTransformation:
+    """Builds the optimizer."""
+    settings = config.optimizer
+    return optimizers.sgd(
+        schedule,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        decay_norm_and_bias=settings.decay_norm_and_bias,
+        head_multiplier=settings.head_multiplier,
+        clip_norm=settings.clip_norm,
+    )

@@ -1,0 +1,184 @@
+"""Configs as files and as promises: reading, writing, and finding impossible values at start."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from ega_jax import losses
+from ega_jax.methods.ega import ATTACK_BN_MODES
+
+
+class ConfigError(ValueError):
+    """A field of the config has an impossible value; names the field and the remedy."""
+
+
+def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
+    """Looks for impossible values, each by itself and beside others.
+
+    Raises:
+      ConfigError: names the field, its value and the remedy.
+    """
+    c = config
+    for field, low in [
+        ("batch_size", 1),
+        ("steps", 1),
+        ("log_every_steps", 1),
+        ("data.crop_size", 1),
+        ("data.num_classes", 2),
+        ("data.train_images", 1),
+        ("data.val_images", 0),
+        ("data.test_images", 0),
+        ("ega.num_steps", 0),
+        ("ega.epsilon", 0),
+        ("ega.step_size", 0),
+        ("ega.lambda_clean", 0),
+        ("ega.lambda_adv", 0),
+        ("optimizer.head_multiplier", 0),
+        ("optimizer.weight_decay", 0),
+        ("optimizer.warmup_epochs", 0),
+        ("optimizer.decay_factor", 0),
+        ("checkpoint.every_steps", 1),
+        ("checkpoint.keep", 1),
+        ("eval.batch_size", 1),
+        ("eval.every_epochs", 0),
+        ("eval.map_size", 2),
+        ("eval.pictures", 0),
+        ("predict.top_k", 1),
+    ]:
+        value = _get(c, field)
+        _require(value is None or value >= low, field, value, f"must be at least {low}")
+    for field in ("epochs", "model.width", "optimizer.learning_rate", "optimizer.clip_norm"):
+        value = _get(c, field)
+        _require(value is None or 0 < value < math.inf, field, value, "must be positive and finite")
+    for field in ("model.dropout", "optimizer.momentum", "eval.threshold", "predict.threshold"):
+        value = _get(c, field)
+        _require(value is None or 0 <= value < 1, field, value, "must lie in [0, 1)")
+    for field, choices in [
+        ("data.name", ("folder", "creatures")),
+        ("model.name", ("vgg16",)),
+        ("model.feature_stride", (8, 16)),
+        ("model.dtype", ("float32", "bfloat16")),
+        ("ega.probability", losses.PROBABILITIES),
+        ("ega.reduction", losses.REDUCTIONS),
+        ("ega.attack_bn_mode", ATTACK_BN_MODES),
+        ("optimizer.schedule", ("step", "cosine", "constant")),
+        ("eval.checkpoint", ("last", "best")),
+    ]:
+        value = _get(c, field)
+        _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
+
+    interval = c.eval.threshold_interval
+    _require(
+        0 < interval <= 0.5, "eval.threshold_interval", interval, "must lie in (0, 0.5], e.g. 0.001"
+    )
+    steps = c.eval.threshold / interval
+    _require(
+        abs(steps - round(steps)) < 1e-6,
+        "eval.threshold",
+        c.eval.threshold,
+        f"must be a multiple of eval.threshold_interval={interval}",
+    )
+    _require(
+        c.data.crop_size <= c.data.resize_size,
+        "data.crop_size",
+        c.data.crop_size,
+        f"must not exceed data.resize_size={c.data.resize_size}",
+    )
+    _require(
+        c.data.crop_size % c.model.feature_stride == 0,
+        "data.crop_size",
+        c.data.crop_size,
+        f"must be a multiple of model.feature_stride={c.model.feature_stride}",
+    )
+    for field in ("batch_size", "eval.batch_size"):
+        value = _get(c, field)
+        lower = value - value % num_devices
+        choices = [str(n) for n in (lower, lower + num_devices) if n]
+        _require(
+            value % num_devices == 0,
+            field,
+            value,
+            f"does not divide over {num_devices} devices; set it to {' or '.join(choices)}",
+        )
+    if c.ega.fast:
+        _require(
+            c.ega.adversarial and c.ega.num_steps in (None, 1) and c.ega.epsilon <= 1,
+            "ega.fast",
+            True,
+            "needs ega.adversarial, one attack step (ega.epsilon=1 or less)",
+        )
+        _require(
+            not (c.ega.targeted or c.ega.random_start),
+            "ega.fast",
+            True,
+            "takes the clean pass's gradient: set ega.targeted and ega.random_start to false",
+        )
+
+
+def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+    """Writes `config.json` into the workdir."""
+    write_json(pathlib.Path(workdir) / "config.json", config.to_dict())
+
+
+def load(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+    """Reads the `config.json` of a workdir.
+
+    Raises:
+      ConfigError: the file is missing or unreadable.
+    """
+    values = _read_json(pathlib.Path(workdir) / "config.json")
+    return ml_collections.ConfigDict(_with_tuples(values))
+
+
+def save_class_names(names: Sequence[str], workdir: str | os.PathLike) -> None:
+    """Writes `classes.json`, the class names in the order of their labels, into the workdir."""
+    write_json(pathlib.Path(workdir) / "classes.json", list(names))
+
+
+def load_class_names(workdir: str | os.PathLike) -> list[str]:
+    """Reads the `classes.json` of a workdir.
+
+    Raises:
+      ConfigError: the file is missing or unreadable.
+    """
+    return _read_json(pathlib.Path(workdir) / "classes.json")
+
+
+def write_json(path: pathlib.Path, value: object) -> None:
+    """Writes JSON aside and renames, so that a killed run leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(aside, path)
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {error}; give the workdir of a trained model"
+        ) from error
+
+
+def _get(config: ml_collections.ConfigDict, field: str) -> object:
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def _require(condition: bool, field: str, value: object, remedy: str) -> None:
+    if not condition:
+        raise ConfigError(f"config.{field}={value!r}: {remedy}")
+
+
+def _with_tuples(value: object) -> object:
+    """Turns JSON's lists back into the tuples that configs hold."""
+    if isinstance(value, dict):
+        return {k: _with_tuples(v) for k, v in value.items()}
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Input: data sources and the tf.data pipeline. The only package that imports TensorFlow."""

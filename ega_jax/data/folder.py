@@ -1,0 +1,229 @@
+"""Makes data sets of image folders: with the field's metadata files, or one folder per class."""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ega_jax.data.image_files import file_loader, read_headers
+from ega_jax.data.metadata import Metadata, check_boxes, read_metadata
+from ega_jax.data.source import DataError, Source
+
+EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+
+def folder_source(
+    *,
+    images: str | os.PathLike,
+    metadata: str | os.PathLike,
+    masks: str | os.PathLike | None = None,
+    name: str | None = None,
+    class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    check_files: bool = True,
+    apply_exif: bool = True,
+) -> Source:
+    """Make a data set of a folder of images and the field's metadata (see `metadata.py`).
+
+    Args:
+      images: the folder that the ids are relative to.
+      metadata: the folder of the split's text files.
+      masks: the folder that mask paths are relative to; None: the folder of the images.
+      name: for messages; None: the metadata folder's.
+      class_names: in the order of the labels; None: the labels themselves.
+      num_classes: number of classes; None: that of `class_names`, or the highest label + 1.
+      check_files: open every image at start, which finds missing and broken files and reads sizes
+        and orientations. False, for sets of a million: nothing is looked at, a bad file fails when
+        its turn comes, no image is turned.
+      apply_exif: turn images upright by their EXIF orientation. wsolevaluation does not: False
+        where its boxes and masks are given for the stored pixels.
+
+    Returns:
+      The split, with boxes or masks if the metadata has them.
+
+    Raises:
+      DataError: the metadata or the files cannot be used; see `read_metadata`, `read_headers`.
+      ValueError: `class_names` and `num_classes` disagree.
+    """
+    if class_names is not None:
+        if num_classes not in (None, len(class_names)):
+            raise ValueError(
+                f"num_classes={num_classes} but {len(class_names)} class names; leave one out"
+            )
+        num_classes = len(class_names)
+    name = name or os.path.basename(os.path.normpath(metadata))
+    split = read_metadata(metadata, num_classes)
+    if class_names is None:
+        class_names = [str(label) for label in range(num_classes or int(split.labels.max()) + 1)]
+
+    paths = [os.path.join(images, image_id) for image_id in split.image_ids]
+    image_sizes, orientations = None, None
+    if check_files:
+        image_sizes, orientations = read_headers(paths, name, apply_exif)
+    if split.image_sizes is not None:
+        if image_sizes is not None:
+            _check_same_turn(split, image_sizes, apply_exif)
+        # An image may have been shrunk since; boxes are relative to the size in the metadata.
+        image_sizes = split.image_sizes
+    if split.boxes is not None and image_sizes is None:
+        raise DataError(
+            f"{split.folder / 'image_sizes.txt'} is missing or empty, and boxes need the sizes of "
+            "their images; write it, or read the sizes from the images with check_files=True"
+        )
+    check_boxes(split, image_sizes)
+
+    return Source(
+        name=name,
+        image_ids=split.image_ids,
+        labels=split.labels,
+        class_names=tuple(class_names),
+        load_image=file_loader(paths, orientations),
+        image_sizes=image_sizes,
+        boxes=split.boxes_per_image(),
+        load_mask=_mask_loader(split, images if masks is None else masks, check_files),
+    )
+
+
+def tree_source(
+    root: str | os.PathLike,
+    *,
+    name: str | None = None,
+    class_names: Sequence[str] | None = None,
+    check_files: bool = True,
+    apply_exif: bool = True,
+) -> Source:
+    """Make a data set without annotation of `root/<class>/<image>`.
+
+    Args:
+      root: a folder with one folder per class; images end in .jpg, .jpeg or .png, in any case.
+        Hidden folders and files, and files of other kinds, are left alone.
+      name: for messages; None: the folder's.
+      class_names: the classes in the order of their labels, those of the training split for any
+        other; None: the sorted names of the folders.
+      check_files: as in `folder_source`.
+      apply_exif: as in `folder_source`.
+
+    Returns:
+      The split, sorted by class folder and file name.
+
+    Raises:
+      DataError: no class folder, one without images or not in `class_names`, or unusable files.
+    """
+    root = pathlib.Path(root)
+    name = name or root.resolve().name
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg")
+    folders = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if not folders:
+        raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg")
+    class_names = tuple(folders if class_names is None else class_names)
+
+    image_ids, labels = [], []
+    for folder in folders:
+        if folder not in class_names:
+            raise DataError(
+                f"{root / folder}: no such class; the classes are {', '.join(class_names)}. Rename "
+                "or remove the folder, or train with it"
+            )
+        files = sorted(
+            file
+            for file in os.listdir(root / folder)
+            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+        )
+        if not files:
+            raise DataError(
+                f"{root / folder} holds no {', '.join(EXTENSIONS)} file; add images or remove it"
+            )
+        image_ids += [f"{folder}/{file}" for file in files]
+        labels += [class_names.index(folder)] * len(files)
+
+    paths = [os.path.join(root, image_id) for image_id in image_ids]
+    image_sizes, orientations = None, None
+    if check_files:
+        image_sizes, orientations = read_headers(paths, name, apply_exif)
+    return Source(
+        name=name,
+        image_ids=tuple(image_ids),
+        labels=np.array(labels, np.int32),
+        class_names=class_names,
+        load_image=file_loader(paths, orientations),
+        image_sizes=image_sizes,
+    )
+
+
+def _check_same_turn(split: Metadata, image_sizes: np.ndarray, apply_exif: bool) -> None:
+    """Check that no image lies on its side compared with the size its annotation is for."""
+    swapped = (image_sizes[:, ::-1] == split.image_sizes).all(axis=1)
+    swapped &= image_sizes[:, 0] != image_sizes[:, 1]
+    if swapped.any():
+        index = int(np.argmax(swapped))
+        raise DataError(
+            "{}: {} x {} for {!r}, but with apply_exif={} the image is {} x {}, so that boxes and "
+            "masks would be misplaced ({} images); use apply_exif={} or correct the sizes".format(
+                split.folder / "image_sizes.txt",
+                *split.image_sizes[index],
+                split.image_ids[index],
+                apply_exif,
+                *image_sizes[index],
+                swapped.sum(),
+                not apply_exif,
+            )
+        )
+
+
+def _mask_loader(
+    split: Metadata, root: str | os.PathLike, check_files: bool
+) -> Callable[[int, int], tuple[np.ndarray, np.ndarray]] | None:
+    """Make the `load_mask` of a `Source`; None if the split has no masks."""
+    if split.masks is None:
+        return None
+    if check_files:
+        _check_masks_exist(split, root)
+
+    def union(paths: Sequence[str], size: int) -> np.ndarray:
+        result = np.zeros((size, size), bool)
+        for path in paths:
+            result |= _read_mask(os.path.join(root, path), size)
+        return result
+
+    def load_mask(index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        ignore_path = split.ignore_masks[index]
+        foreground = union(split.masks[index], size)
+        ignore = union([ignore_path] if ignore_path else [], size)
+        return foreground, ignore & ~foreground
+
+    return load_mask
+
+
+def _check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
+    wanted = {
+        path: image_id
+        for image_id, masks, ignore in zip(
+            split.image_ids, split.masks, split.ignore_masks, strict=True
+        )
+        for path in (*masks, ignore)
+        if path
+    }
+    missing = [path for path in wanted if not os.path.isfile(os.path.join(root, path))]
+    if missing:
+        raise DataError(
+            f"{split.folder / 'localization.txt'}: {len(missing)} of {len(wanted)} mask files do "
+            f"not exist, the first is {os.path.join(root, missing[0])} of image "
+            f"{wanted[missing[0]]!r}; correct the mask folder or restore the files"
+        )
+
+
+def _read_mask(path: str, size: int) -> np.ndarray:
+    """Read one mask as wsolevaluation does: nearest pixel, foreground above 0.5."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"mask {path} cannot be read ({error}); restore the file") from error
+    foreground = (pixels > 0.5).astype(np.uint8)
+    return cv2.resize(foreground, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)

@@ -1,0 +1,136 @@
+"""Reads JPEG and PNG files: their headers at the start of a run, their pixels as graph code."""
+
+import concurrent.futures
+import os
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from ega_jax.data.source import DataError
+from ega_jax.data.tf_on_cpu import tf
+
+_FORMATS = ("JPEG", "PNG")
+_END_MARKERS = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a JPEG, of a PNG
+_UPRIGHT = 1
+_SHOWN = 5  # files named in an error message
+_THREADS = 16  # a check waits for the disk or the network far more than it computes
+
+
+def read_headers(
+    paths: Sequence[str], name: str, apply_exif: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check every image file without decoding it and read its size and orientation.
+
+    Files are opened in parallel. A file that is cut off is found by its missing end marker; damage
+    in the middle of a file shows only when it is decoded.
+
+    Args:
+      paths: the N files.
+      name: of the data set, for messages.
+      apply_exif: False: take every image as it is stored, whatever its EXIF orientation.
+
+    Returns:
+      `[N, 2]` int64, width and height of the upright images, and `[N]` uint8, the orientation to
+      undo, 1 (none) to 8.
+
+    Raises:
+      DataError: files are missing, truncated or neither JPEG nor PNG. Names the first few.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        headers = list(pool.map(_read_header, paths))
+    bad = [f"{path}: {h}" for path, h in zip(paths, headers, strict=True) if isinstance(h, str)]
+    if bad:
+        lines = bad[:_SHOWN] + (["..."] if len(bad) > _SHOWN else [])
+        raise DataError(
+            f"{name}: {len(bad)} of {len(paths)} image files cannot be used:\n  "
+            + "\n  ".join(lines)
+            + "\nCorrect the image folder, restore these files, or remove them from the data set"
+        )
+    table = np.array(headers, np.int64).reshape(-1, 3)
+    sizes, orientations = table[:, :2], table[:, 2].astype(np.uint8)
+    if not apply_exif:
+        return sizes, np.full_like(orientations, _UPRIGHT)
+    sides_swapped = orientations[:, None] >= 5
+    return np.where(sides_swapped, sizes[:, ::-1], sizes), orientations
+
+
+def _read_header(path: str) -> tuple[int, int, int] | str:
+    """Read the stored width and height and the orientation, or say what is wrong."""
+    try:
+        with open(path, "rb") as file:
+            with Image.open(file, formats=_FORMATS) as image:
+                width, height = image.size
+                orientation = _read_orientation(image)
+                file.seek(-max(map(len, _END_MARKERS)), os.SEEK_END)
+                complete = file.read().endswith(_END_MARKERS)
+    except FileNotFoundError:
+        return "does not exist"
+    except UnidentifiedImageError:
+        return "is neither a JPEG nor a PNG image"
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if not complete and not _decodes(path):
+        return "is truncated or damaged"
+    return width, height, orientation
+
+
+def _read_orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation; like a viewer, take what is undefined or garbled for upright."""
+    try:
+        # Not image.getexif(): for a PNG that would decode the pixels.
+        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    except (SyntaxError, struct.error):
+        return _UPRIGHT
+    return orientation if orientation in range(1, 9) else _UPRIGHT
+
+
+def _decodes(path: str) -> bool:
+    """Decode a file that does not end as it should: bytes after its end marker are harmless."""
+    try:
+        _decode(tf.io.read_file(path))
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
+def file_loader(
+    paths: Sequence[str], orientations: np.ndarray | None = None
+) -> Callable[[Any], Any]:
+    """Make the `load_image` of a `Source` whose images are files.
+
+    Args:
+      paths: the N files, JPEG or PNG: colour, grey, palette, CMYK, with alpha (dropped), 8 or 16
+        bits.
+      orientations: `[N]`, EXIF orientations to undo; None: the pixels as they are stored.
+
+    Returns:
+      TensorFlow graph code, scalar int64 index -> `[H, W, 3]` uint8 RGB. Running it raises
+      `tf.errors.OpError` where the file cannot be read or decoded.
+    """
+    # Eager tensors are captured by reference; arrays would become constants of every graph.
+    paths = tf.constant(list(paths))
+    if orientations is None or (orientations == _UPRIGHT).all():
+        return lambda index: _decode(tf.io.read_file(paths[index]))
+    orientations = tf.constant(orientations)
+    return lambda index: _upright(_decode(tf.io.read_file(paths[index])), orientations[index])
+
+
+def _decode(data: Any) -> Any:
+    # Decodes PNG as well, whatever its name. The accurate DCT gives Pillow's pixels exactly, and
+    # those are what the published weights were trained on.
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _upright(image: Any, orientation: Any) -> Any:
+    """Undo an EXIF orientation: swap the axes if it does, then mirror in the new frame."""
+
+    def when(orientations: tuple[int, ...], change: Callable[[Any], Any], image: Any) -> Any:
+        applies = tf.reduce_any(orientation == np.array(orientations, np.uint8))
+        return tf.cond(applies, lambda: change(image), lambda: image)
+
+    image = when((5, 6, 7, 8), lambda x: tf.transpose(x, [1, 0, 2]), image)
+    image = when((3, 4, 7, 8), lambda x: tf.reverse(x, [0]), image)
+    return when((2, 3, 6, 7), lambda x: tf.reverse(x, [1]), image)

@@ -1,0 +1,264 @@
+"""Reads the metadata of a split: the field's four text files, no image needed.
+
+The layout is that of wsolevaluation (Choe et al., "Evaluating Weakly Supervised Object Localization
+Methods Right"): comma-separated lines without a header, in a folder per split.
+
+| file | a line | |
+| --- | --- | --- |
+| `image_ids.txt` | `image` | the order of evaluation |
+| `class_labels.txt` | `image,label` | labels count from 0 |
+| `image_sizes.txt` | `image,width,height` | may be empty or absent |
+| `localization.txt` | `image,x0,y0,x1,y1` | boxes: one line per box |
+| | `image,mask,ignore` | or masks: one line per object, `ignore` on the first only, if any |
+
+`localization.txt` may be empty or absent, as it is for training; otherwise every image has a line.
+"""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+from ega_jax.data.source import DataError
+
+_INT32 = range(-(2**31), 2**31)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What the text files of one split say.
+
+    Attributes:
+      folder: where they are, for messages.
+      image_ids: N unique ids, the paths below the image folder, in evaluation order.
+      labels: `[N]` int32.
+      image_sizes: `[N, 2]` int64, width and height; None if the files leave them out.
+      boxes: `[M, 4]` int64, xyxy in pixels, in the order of the lines; None without boxes.
+      box_images: `[M]` int64, the position in `image_ids` that each box belongs to.
+      masks: per image the paths of its object masks below the mask folder; None without masks.
+      ignore_masks: per image the path of its ignore mask, empty if it has none.
+    """
+
+    folder: pathlib.Path
+    image_ids: tuple[str, ...]
+    labels: np.ndarray
+    image_sizes: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_images: np.ndarray | None = None
+    masks: tuple[tuple[str, ...], ...] | None = None
+    ignore_masks: tuple[str, ...] | None = None
+
+    def boxes_per_image(self) -> tuple[np.ndarray, ...] | None:
+        """Group the boxes: per image `[K, 4]` int64, in the order of the lines."""
+        if self.boxes is None:
+            return None
+        counts = np.bincount(self.box_images, minlength=len(self.image_ids))
+        grouped = self.boxes[np.argsort(self.box_images, kind="stable")]
+        return tuple(np.split(grouped, np.cumsum(counts)[:-1]))
+
+
+def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> Metadata:
+    """Read and check the metadata of one split; see the module's docstring for the layout.
+
+    Args:
+      folder: the folder of the text files.
+      num_classes: number of classes that the labels must be within; None: any.
+
+    Returns:
+      The contents. Labels and sizes may stand in any order in their files.
+
+    Raises:
+      DataError: a file is missing or unreadable, a line has the wrong columns, the files disagree
+        on which images there are, or a value is out of range. Names file, line and remedy.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / "image_ids.txt"
+    image_ids = [row[0] for row in _read_rows(path, columns=(1,))]
+    if not image_ids:
+        raise DataError(f"{path} is empty; write one image path per line")
+    index_of = {image_id: index for index, image_id in enumerate(image_ids)}
+    if len(index_of) < len(image_ids):
+        line = _first_repeat(image_ids)
+        raise DataError(f"{path}, line {line + 1}: {image_ids[line]!r} again; keep one of them")
+    metadata = Metadata(
+        folder=folder,
+        image_ids=tuple(image_ids),
+        labels=_read_labels(folder / "class_labels.txt", index_of, num_classes),
+        image_sizes=_read_sizes(folder / "image_sizes.txt", index_of),
+        **_read_localization(folder / "localization.txt", index_of),
+    )
+    check_boxes(metadata, metadata.image_sizes)
+    return metadata
+
+
+def check_boxes(metadata: Metadata, image_sizes: np.ndarray | None) -> None:
+    """Check that every box is a box and, where the sizes are known, inside its image.
+
+    Args:
+      metadata: a split, with or without boxes.
+      image_sizes: `[N, 2]` width and height. x1 may be as large as the width: whether the last
+        pixel is x1 or x1 - 1 differs between data sets.
+
+    Raises:
+      DataError: a box has a negative corner, x1 < x0 or y1 < y0, or ends outside its image.
+    """
+    if metadata.boxes is None:
+        return
+    bad = (metadata.boxes[:, :2] < 0).any(axis=1)
+    bad |= (metadata.boxes[:, 2:] < metadata.boxes[:, :2]).any(axis=1)
+    if image_sizes is not None:
+        bad |= (metadata.boxes[:, 2:] > image_sizes[metadata.box_images]).any(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        index = metadata.box_images[row]
+        size = "" if image_sizes is None else " of {} x {} pixels".format(*image_sizes[index])
+        raise DataError(
+            f"{metadata.folder / 'localization.txt'}, line {row + 1}: box "
+            f"{','.join(map(str, metadata.boxes[row]))} of {metadata.image_ids[index]!r} is not "
+            f"x0,y0,x1,y1 with 0 <= x0 <= x1 and 0 <= y0 <= y1 inside the image{size}; correct the "
+            "box (it must not be x,y,width,height) or the image's size"
+        )
+
+
+def _read_rows(
+    path: pathlib.Path, columns: tuple[int, ...], optional: bool = False
+) -> list[list[str]]:
+    """Split the lines of `path` at commas: row i is line i + 1. All rows are of the same width."""
+    if optional and not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist; a split's metadata needs image_ids.txt and class_labels.txt"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a UTF-8 text file: {error}") from error
+    if lines == [""]:
+        return []
+    rows = [line.split(",") for line in lines]
+    expected = len(rows[0]) if len(rows[0]) in columns else columns[0]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != expected or not row[0]:
+            allowed = " or ".join(str(count) for count in columns)
+            raise DataError(
+                f"{path}, line {number}: {lines[number - 1]!r} has {len(row)} columns, expected "
+                f"{allowed}, the same on every line and starting with an image path; "
+                "paths must not contain commas"
+            )
+    return rows
+
+
+def _integers(path: pathlib.Path, rows: list[list[str]]) -> np.ndarray:
+    """Convert all columns after the first: `[rows, columns - 1]` int64."""
+    values = []
+    for number, row in enumerate(rows, start=1):
+        for text in row[1:]:
+            try:
+                values.append(int(text))
+            except ValueError:
+                raise DataError(f"{path}, line {number}: {text!r} is not an integer") from None
+            if values[-1] not in _INT32:
+                raise DataError(f"{path}, line {number}: {text} is out of range") from None
+    return np.array(values, np.int64).reshape(len(rows), -1)
+
+
+def _image_positions(
+    path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]
+) -> np.ndarray:
+    """Look up the image of each row, `[rows]` int64; every image must have at least one row."""
+    try:
+        positions = np.array([index_of[row[0]] for row in rows], np.int64)
+    except KeyError as error:
+        number = next(n for n, row in enumerate(rows, start=1) if row[0] == error.args[0])
+        raise DataError(
+            f"{path}, line {number}: image {error.args[0]!r} is not in image_ids.txt; "
+            "add it there or remove the line"
+        ) from None
+    counts = np.bincount(positions, minlength=len(index_of))
+    if not counts.all():
+        image_id = list(index_of)[int(np.argmin(counts))]
+        raise DataError(
+            f"{path} has no line for {image_id!r} (and {int((counts == 0).sum()) - 1} more images "
+            "of image_ids.txt); add them or remove the images there"
+        )
+    return positions
+
+
+def _one_per_image(
+    path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]
+) -> np.ndarray:
+    """Find the row of each image, `[images]` int64; a second row of an image is an error."""
+    positions = _image_positions(path, rows, index_of)
+    if len(positions) > len(index_of):
+        row = _first_repeat(positions.tolist())
+        raise DataError(f"{path}, line {row + 1}: image {rows[row][0]!r} again; keep one of them")
+    return np.argsort(positions)
+
+
+def _first_repeat(items: list) -> int:
+    """Find where an item appears for the second time, in a list where one does."""
+    first = {item: position for position, item in reversed(list(enumerate(items)))}
+    return next(position for position, item in enumerate(items) if first[item] != position)
+
+
+def _read_labels(
+    path: pathlib.Path, index_of: dict[str, int], num_classes: int | None
+) -> np.ndarray:
+    rows = _read_rows(path, columns=(2,))
+    order = _one_per_image(path, rows, index_of)
+    labels = _integers(path, rows)[:, 0]
+    outside = labels < 0
+    if num_classes is not None:
+        outside |= labels >= num_classes
+    if outside.any():
+        row = int(np.argmax(outside))
+        limit = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
+        raise DataError(
+            f"{path}, line {row + 1}: label {labels[row]} of {rows[row][0]!r}, expected {limit}; "
+            "correct the label or the number of classes"
+        )
+    return labels[order].astype(np.int32)
+
+
+def _read_sizes(path: pathlib.Path, index_of: dict[str, int]) -> np.ndarray | None:
+    rows = _read_rows(path, columns=(3,), optional=True)
+    if not rows:
+        return None
+    order = _one_per_image(path, rows, index_of)
+    sizes = _integers(path, rows)
+    bad = (sizes < 1).any(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(
+            f"{path}, line {row + 1}: size {sizes[row, 0]} x {sizes[row, 1]} of {rows[row][0]!r} "
+            "must be positive; correct it, or empty the file to read the sizes from the images"
+        )
+    return sizes[order]
+
+
+def _read_localization(path: pathlib.Path, index_of: dict[str, int]) -> dict:
+    """Read boxes or masks, whichever the first line holds, as fields of `Metadata`."""
+    rows = _read_rows(path, columns=(5, 3), optional=True)
+    if not rows:
+        return {}
+    positions = _image_positions(path, rows, index_of)
+    if len(rows[0]) == 5:
+        return {"boxes": _integers(path, rows), "box_images": positions}
+
+    masks = [[] for _ in index_of]
+    ignore_masks = [""] * len(index_of)
+    for number, ((image_id, mask, ignore), position) in enumerate(
+        zip(rows, positions.tolist(), strict=True), start=1
+    ):
+        if not mask:
+            raise DataError(f"{path}, line {number}: no mask path for {image_id!r}")
+        if ignore and masks[position]:
+            raise DataError(
+                f"{path}, line {number}: ignore mask {ignore!r} on a further line of {image_id!r}; "
+                "only the first line of an image carries it"
+            )
+        masks[position].append(mask)
+        ignore_masks[position] = ignore_masks[position] or ignore
+    return {"masks": tuple(map(tuple, masks)), "ignore_masks": tuple(ignore_masks)}

@@ -1,0 +1,11 @@
+"""TensorFlow, kept off the accelerators: import it from here only.
+
+It reads and resizes images on the host. Were a GPU visible to it, it would claim that memory before
+JAX could.
+"""
+
+import tensorflow as tf
+
+tf.config.set_visible_devices([], "GPU")
+
+__all__ = ["tf"]

@@ -1,0 +1,65 @@
+"""Localization on the host: score maps to boxes, and the metrics of boxes and masks.
+
+NumPy and OpenCV only. The figures equal those of clovaai/wsolevaluation, the evaluator of the field,
+to the last image; it is the source of every convention here unless a docstring says otherwise.
+
+Synopsis:
+
+    from ega_jax import localization
+
+    thresholds = localization.thresholds(0.001)
+    validation, test = (localization.BoxCounts(thresholds) for _ in range(2))
+    pixels = localization.PixelCounts(thresholds)
+    for counts, images in ((validation, validation_images), (test, test_images)):
+        for image in images:
+            score_map = localization.score_map(image.cam, size=224)  # of the ground-truth class
+            boxes = localization.scale_boxes(image.boxes, image.size, size=224)
+            counts.add(score_map, boxes, image.top1_correct, image.top5_correct)
+            if counts is test:
+                pixels.add(score_map, image.mask, image.ignore)
+
+    test.at(0.2)["corloc_err"]                # one threshold for all metrics
+    test.carried_over(validation)             # thresholds chosen on the validation split
+    test.oracle()["max_box_acc_v2"]           # thresholds chosen on the test split itself
+    pixels.pxap()
+
+    # Several processes: sum the arrays, or merge.
+    total = localization.BoxCounts.from_arrays(part.to_arrays()).merge(other_part)
+
+    # One picture.
+    x0, y0, x1, y1 = localization.largest_box(score_map, 0.2, image_size=(640, 480))
+"""
+
+from ega_jax.localization.box_metrics import IOU_THRESHOLDS, BoxCounts
+from ega_jax.localization.boxes import (
+    ThresholdBoxes,
+    boxes_at,
+    boxes_at_thresholds,
+    largest_box,
+)
+from ega_jax.localization.iou import box_ious, scale_boxes
+from ega_jax.localization.mask_metrics import PixelCounts
+from ega_jax.localization.score_maps import (
+    check_score_map,
+    quantize,
+    resize_map,
+    score_map,
+    thresholds,
+)
+
+__all__ = [
+    "IOU_THRESHOLDS",
+    "BoxCounts",
+    "PixelCounts",
+    "ThresholdBoxes",
+    "box_ious",
+    "boxes_at",
+    "boxes_at_thresholds",
+    "check_score_map",
+    "largest_box",
+    "quantize",
+    "resize_map",
+    "scale_boxes",
+    "score_map",
+    "thresholds",
+]

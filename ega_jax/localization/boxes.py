@@ -1,0 +1,187 @@
+"""Boxes of a score map at many thresholds, as the reference evaluator draws them.
+
+The reference thresholds the 8-bit map, calls `cv2.findContours` and takes the bounding rectangle of
+every contour (multi-contour mode) or of the one with the largest area. Here a component tree gives
+the same boxes at all thresholds at once; OpenCV decides only the few levels at which the largest
+contour hangs on the fillings of holes or on a tie.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ega_jax.localization.component_tree import foreground_components, hole_components
+from ega_jax.localization.score_maps import quantize
+
+
+class ThresholdBoxes(NamedTuple):
+    """Boxes of one map at many thresholds. Thresholds that give the same foreground share a level.
+
+    Boxes are int64 `x0, y0, x1, y1` in pixels of the map; `x1` and `y1` are one past the last pixel
+    unless that is outside the map. A level without foreground has the one box 0, 0, 0, 0.
+
+    Attributes:
+        largest: [L, 4] box of the contour with the largest area.
+        contours: [N, 4] boxes of all contours, also of those around holes, level by level.
+        starts: [L] index of the first box of every level in `contours`; no level is empty.
+        level_of: [T] the level of every threshold.
+    """
+
+    largest: np.ndarray
+    contours: np.ndarray
+    starts: np.ndarray
+    level_of: np.ndarray
+
+    def contours_at(self, index: int) -> np.ndarray:
+        """Returns the boxes [n, 4] of all contours at the threshold of this index."""
+        level = self.level_of[index]
+        return np.split(self.contours, self.starts[1:])[level]
+
+    def largest_at(self, index: int) -> np.ndarray:
+        """Returns the box [4] of the largest contour at the threshold of this index."""
+        return self.largest[self.level_of[index]]
+
+
+def boxes_at_thresholds(score_map: np.ndarray, thresholds: np.ndarray) -> ThresholdBoxes:
+    """Computes the boxes of a score map at every threshold.
+
+    The foreground at a threshold t is `q > int(t * max(q))` with q the 8-bit map.
+
+    Args:
+        score_map: [H, W] float64 in [0, 1].
+        thresholds: [T] in [0, 1], any order.
+
+    Returns:
+        The boxes, equal to those of clovaai/wsolevaluation.
+
+    Raises:
+        ValueError: There is no threshold, or one is outside [0, 1].
+    """
+    levels = quantize(score_map)
+    height, width = levels.shape
+    wanted, level_of = np.unique(_integer_thresholds(levels, thresholds), return_inverse=True)
+    # 16 bits whose upper byte is the 8-bit map, exactly: scaling by 256 does not round.
+    heights = (score_map * 255 * 256).astype(np.uint16)
+    parts = _at_levels(foreground_components(heights), wanted)
+    holes = _at_levels(hole_components(heights), wanted)
+
+    # The contour of a hole runs over the foreground around it, one pixel further out.
+    boxes = np.concatenate((parts.boxes, holes.boxes + np.array([-1, -1, 1, 1])))
+    boxes[:, 2:] = np.minimum(boxes[:, 2:] + 1, (width - 1, height - 1))
+
+    largest = np.zeros((len(wanted), 4), np.int64)
+    nonempty, index, settled = _largest_parts(parts, holes)
+    largest[nonempty] = boxes[index]
+    for level in nonempty[~settled]:
+        largest[level] = _contour_boxes(levels > wanted[level], multi_contour=False)[0]
+
+    empty = np.setdiff1d(np.arange(len(wanted)), nonempty)
+    boxes = np.concatenate((boxes, np.zeros((len(empty), 4), np.int64)))
+    level = np.concatenate((parts.level, holes.level, empty))
+    order = np.argsort(level, kind="stable")
+    starts = np.searchsorted(level[order], np.arange(len(wanted)))
+    return ThresholdBoxes(largest, boxes[order], starts, level_of)
+
+
+def boxes_at(score_map: np.ndarray, threshold: float, multi_contour: bool = True) -> np.ndarray:
+    """Computes the boxes of a score map at one threshold.
+
+    Args:
+        score_map: [H, W] float64 in [0, 1].
+        threshold: In [0, 1].
+        multi_contour: All contours; otherwise the one with the largest area.
+
+    Returns:
+        [n, 4] int64, n >= 1, as in `ThresholdBoxes`.
+
+    Raises:
+        ValueError: The threshold is outside [0, 1].
+    """
+    levels = quantize(score_map)
+    (level,) = _integer_thresholds(levels, [threshold])
+    return _contour_boxes(levels > level, multi_contour)
+
+
+def largest_box(score_map: np.ndarray, threshold: float, image_size: tuple[int, int]) -> np.ndarray:
+    """Computes the box of the largest contour in pixels of the original image.
+
+    Args:
+        score_map: [H, W] float64 in [0, 1].
+        threshold: In [0, 1].
+        image_size: Width and height of the original image.
+
+    Returns:
+        [4] int64 `x0, y0, x1, y1`, inside the image; 0, 0, 0, 0 where there is no foreground.
+
+    Raises:
+        ValueError: The threshold is outside [0, 1].
+    """
+    (box,) = boxes_at(score_map, threshold, multi_contour=False)
+    scale = np.divide(image_size, score_map.shape[::-1])
+    last = np.subtract(image_size, 1)
+    return np.minimum(np.rint(box * np.tile(scale, 2)), np.tile(last, 2)).astype(np.int64)
+
+
+def _integer_thresholds(levels, thresholds):
+    """Returns the thresholds [T] int64 that the reference passes to OpenCV."""
+    thresholds = np.asarray(thresholds, np.float64)
+    if not thresholds.size or not ((thresholds >= 0) & (thresholds <= 1)).all():
+        raise ValueError(f"Give at least one threshold, all in [0, 1]; these are {thresholds}.")
+    return (thresholds * int(levels.max())).astype(np.int64)
+
+
+def _at_levels(components, wanted):
+    """Keeps the components at the wanted levels [L], and replaces levels by their index."""
+    index = np.full(256, -1)
+    index[wanted] = np.arange(len(wanted))
+    level = index[components.level]
+    if len(wanted) < 255:
+        kept = level >= 0
+        components = type(components)(*(array[kept] for array in components))
+        level = level[kept]
+    return components._replace(level=level)
+
+
+def _largest_parts(parts, holes):
+    """Finds the component whose outer contour has the largest area, at every nonempty level.
+
+    That area is the component's own and that of its holes with all they enclose. It is known where
+    there are no holes, and bounded by the component's box and by the boxes of all holes elsewhere.
+    Only outer contours count: a hole's is never larger than the one around it, which comes first in
+    OpenCV's order. Of equal ones the last in raster order counts, since OpenCV lists it first.
+
+    Returns:
+        The nonempty levels [M], the index [M] of a component that may be the one, and a mask [M] of
+        the levels at which no other may be.
+    """
+    levels, first, counts = np.unique(parts.level, return_index=True, return_counts=True)
+    if not len(levels):
+        return levels, first, np.zeros(0, bool)
+    hole_sides = holes.boxes[:, 2:] - holes.boxes[:, :2] + 2
+    filling = np.bincount(holes.level, hole_sides.prod(axis=1), minlength=256)[parts.level]
+    box_area = (parts.boxes[:, 2:] - parts.boxes[:, :2]).prod(axis=1)
+    bound = np.minimum(parts.area + filling, box_area)
+    # Ties are between exact areas or left to OpenCV; the order never outweighs the smallest step.
+    rank = parts.order / (2 * parts.order.max() + 2) / 2
+    exact = filling == 0
+    bound = np.where(exact, parts.area + rank, bound + 0.5)
+    lower = np.where(exact, parts.area + rank, parts.area)
+    candidates = bound >= np.repeat(np.maximum.reduceat(lower, first), counts)
+    numbers = np.add.reduceat(candidates, first, dtype=np.int64)
+    index = np.flatnonzero(candidates)[np.cumsum(numbers) - numbers]
+    return levels, index, numbers == 1
+
+
+def _contour_boxes(foreground, multi_contour):
+    """Draws the boxes [n, 4] of a foreground [H, W] bool with OpenCV."""
+    mode = cv2.RETR_TREE if multi_contour else cv2.RETR_EXTERNAL
+    contours, _ = cv2.findContours(foreground.astype(np.uint8), mode, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return np.zeros((1, 4), np.int64)
+    if not multi_contour:
+        contours = [max(contours, key=cv2.contourArea)]
+    boxes = np.array([cv2.boundingRect(contour) for contour in contours], np.int64)
+    height, width = foreground.shape
+    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], (width - 1, height - 1))
+    return boxes

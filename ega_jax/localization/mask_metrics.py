@@ -1,0 +1,108 @@
+"""Pixel average precision (PxAP), pooled over the pixels of the whole data set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+
+
+class PixelCounts:
+    """Histograms of the scores of foreground and of background pixels.
+
+    The sums of the counts of parts of a data set are the counts of the whole.
+
+    Attributes:
+        thresholds: [T] float64, increasing, in [0, 1).
+        foreground: [T + 2] int64, foreground pixels with a score in `[edges[i], edges[i + 1])`, for
+            the edges `thresholds, 1, 2, 3`.
+        background: [T + 2] int64, the same of the background.
+
+    Source: clovaai/wsolevaluation.
+    """
+
+    def __init__(self, thresholds: Sequence[float] | np.ndarray):
+        """Starts at zero for these thresholds [T].
+
+        Raises:
+            ValueError: They do not increase, or are not in [0, 1).
+        """
+        self.thresholds = np.array(thresholds, np.float64)
+        steps = np.diff(self.thresholds, append=1)
+        if not self.thresholds.size or self.thresholds[0] < 0 or not (steps > 0).all():
+            raise ValueError("Give at least one threshold, all in [0, 1), in increasing order.")
+        self._edges = np.concatenate((self.thresholds, [1.0, 2.0, 3.0]))
+        self.foreground = np.zeros(len(self._edges) - 1, np.int64)
+        self.background = np.zeros(len(self._edges) - 1, np.int64)
+
+    def add(
+        self, score_map: np.ndarray, mask: np.ndarray, ignore: np.ndarray | None = None
+    ) -> None:
+        """Adds one image.
+
+        Args:
+            score_map: [S, S] float64 in [0, 1].
+            mask: [S, S], foreground where it is not zero.
+            ignore: [S, S]; pixels where it is not zero and `mask` is are left out.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
+        foreground = np.asarray(mask) != 0
+        ignored = np.zeros_like(foreground) if ignore is None else np.asarray(ignore) != 0
+        if not score_map.shape == foreground.shape == ignored.shape:
+            raise ValueError(
+                f"The score map has shape {score_map.shape}, the mask {foreground.shape} and the "
+                f"ignore mask {ignored.shape}; resize the masks to the map, by nearest neighbour."
+            )
+        self.foreground += np.histogram(score_map[foreground], self._edges)[0]
+        self.background += np.histogram(score_map[~(foreground | ignored)], self._edges)[0]
+
+    def merge(self, other: Self) -> Self:
+        """Returns the counts of both.
+
+        Raises:
+            ValueError: They were taken at different thresholds.
+        """
+        if not np.array_equal(self.thresholds, other.thresholds):
+            raise ValueError(
+                "Counts at different thresholds do not add up; use the same interval for both."
+            )
+        merged = type(self)(self.thresholds)
+        merged.foreground = self.foreground + other.foreground
+        merged.background = self.background + other.background
+        return merged
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns the attributes as arrays, to be saved or summed over processes."""
+        return {
+            "thresholds": self.thresholds.copy(),
+            "foreground": self.foreground.copy(),
+            "background": self.background.copy(),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Restores what `to_arrays` gave."""
+        counts = cls(arrays["thresholds"])
+        counts.foreground = np.array(arrays["foreground"], np.int64)
+        counts.background = np.array(arrays["background"], np.int64)
+        return counts
+
+    def pxap(self) -> float:
+        """Returns the area under the precision-recall curve of the pixels, in percent.
+
+        Sum over falling thresholds of precision times the gain in recall, without interpolation.
+        Like the reference it starts from the second highest bin; the highest, [2, 3), is empty.
+
+        Raises:
+            ValueError: There is no foreground pixel.
+        """
+        if not self.foreground.any():
+            raise ValueError(
+                "No foreground pixel was counted, so recall is undefined; check the mask files."
+            )
+        true_positives = np.cumsum(self.foreground[::-1])
+        positives = true_positives + np.cumsum(self.background[::-1])
+        precision = true_positives / np.maximum(positives, 1)
+        recall = true_positives / true_positives[-1]
+        return float(100 * np.sum(precision[1:] * np.diff(recall)))

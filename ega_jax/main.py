@@ -1,0 +1,131 @@
+"""The program: `python -m ega_jax.main --config=configs/quickstart.py`. Flags only.
+
+| `--mode` | does | needs |
+| --- | --- | --- |
+| `train` | trains or goes on, then evaluates | `--config` |
+| `eval` | scores a trained model on validation and test splits | `--workdir` or `--config` |
+| `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
+| `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
+"""
+
+import logging
+import os
+import pathlib
+import sys
+
+# TensorFlow only reads images here; its start-up chatter helps nobody.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, e.g. configs/quickstart.py")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
+MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "eval", "predict", "score"], "What to do; see above."
+)
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", "last", "Checkpoint to go on from, or to use: last, best, a step, or a path."
+)
+IMAGES = flags.DEFINE_string("images", None, "predict: folder of pictures. score: see README.")
+SCOREMAPS = flags.DEFINE_string("scoremaps", None, "score: folder of <image_id>.npy heat maps.")
+METADATA = flags.DEFINE_string("metadata", None, "score: folder of metadata, one split or several.")
+MASKS = flags.DEFINE_string("masks", None, "score: folder that mask paths are relative to.")
+
+
+# What `predict` exits with when it had to skip pictures that cannot be read.
+SKIPPED = 3
+
+
+def main(argv: list[str]) -> int:
+    """Does what `--mode` says; returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    _set_up_logging()
+    # Late, so that --help and mistyped flags answer at once.
+    from ega_jax import config as configs
+    from ega_jax import evaluate, predict, score, train
+    from ega_jax.checkpoints import CheckpointError
+    from ega_jax.data.source import DataError
+    from ega_jax.progress import NonFiniteLoss
+
+    workdir = WORKDIR.value or _default_workdir()
+    try:
+        if MODE.value == "score":
+            _require("scoremaps", "metadata")
+            settings = {}
+            if CONFIG.value:
+                settings = {
+                    "map_size": CONFIG.value.eval.map_size or CONFIG.value.data.crop_size,
+                    "threshold": CONFIG.value.eval.threshold,
+                    "threshold_interval": CONFIG.value.eval.threshold_interval,
+                }
+            score.score(
+                SCOREMAPS.value,
+                METADATA.value,
+                workdir=workdir or os.path.join("runs", "score"),
+                images=IMAGES.value,
+                masks=MASKS.value,
+                **settings,
+            )
+            return 0
+        if workdir is None:
+            raise app.UsageError("--config or --workdir is missing")
+        if MODE.value == "train":
+            _require("config")
+            train.train(CONFIG.value, workdir, checkpoint=CHECKPOINT.value)
+            return 0
+        config = CONFIG.value or configs.load(workdir)
+        if MODE.value == "eval":
+            evaluate.evaluate(config, workdir, checkpoint=CHECKPOINT.value)
+            return 0
+        _require("images")
+        skipped = predict.predict(config, workdir, IMAGES.value, checkpoint=CHECKPOINT.value)
+        return SKIPPED if skipped else 0
+    except (configs.ConfigError, DataError, CheckpointError, NonFiniteLoss) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _set_up_logging() -> None:
+    """Shows what this program says, and of its libraries only warnings."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("ega_jax")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _require(*names: str) -> None:
+    """Refuses to go on without these flags."""
+    missing = [f"--{name}" for name in names if not flags.FLAGS[name].value]
+    if missing:
+        raise app.UsageError(f"--mode={MODE.value} needs {' and '.join(missing)}")
+
+
+def _default_workdir() -> str | None:
+    """Returns `runs/<config name>`, e.g. `runs/quickstart_cam` for `configs/quickstart.py:cam`."""
+    if not flags.FLAGS["config"].present:
+        return None
+    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    name = pathlib.Path(path).stem
+    return os.path.join("runs", f"{name}_{argument}" if argument else name)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the flags; a config field that does not exist is a usage error like any other."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except AttributeError as error:
+        fields = [a.split("=")[0] for a in argv if a.startswith(("--config.", "-config."))]
+        sys.exit(
+            f"error: no such field among {', '.join(fields)}: {error}\n"
+            "All fields are in configs/base.py."
+        )
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse_flags)

@@ -1,0 +1,57 @@
+"""Heads that turn features into class maps and, averaged over the map, into logits."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ega_jax.models.blocks import ConvBlock
+
+
+class ConvHead(nn.Module):
+    """The paper's head: two 3x3 convolutions, one 1x1 to the classes, global average.
+
+    Averaging after the 1x1 convolution equals weighting averaged features (Eq. 1 and 2, up to the
+    constant h*w), so channel c of the last map is the class activation map of class c (Eq. 3).
+
+    Attributes:
+      num_classes: channels of the class maps.
+      features: channels of the two 3x3 convolutions (paper: 1024).
+      batch_norm: batch norm after the two 3x3 convolutions.
+      dual: with an auxiliary branch.
+      dropout: rate before each convolution, as in SPG's and ACoL's heads; 0 switches it off.
+      dtype: of the computation; class maps and logits are float32.
+    """
+
+    num_classes: int
+    features: int = 1024
+    batch_norm: bool = False
+    dual: bool = False
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, train: bool, aux: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        """Maps features `[B, h, w, C]` to logits `[B, K]` and the maps of K classes `[B, h, w, K]`."""
+        for name in ("conv6_1", "conv6_2"):
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = ConvBlock(
+                self.features,
+                batch_norm=self.batch_norm,
+                dual=self.dual,
+                dtype=self.dtype,
+                name=name,
+            )(x, train=train, aux=aux)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        maps = nn.Conv(
+            self.num_classes,
+            (1, 1),
+            kernel_init=nn.initializers.normal(0.01),
+            dtype=self.dtype,
+            name="classifier",
+        )(x)
+        maps = maps.astype(jnp.float32)
+        return maps.mean(axis=(1, 2)), maps

@@ -1,0 +1,81 @@
+"""Learning-rate schedules and SGD with parameter groups, after the field's training code."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+
+Schedule = Callable[[Any], Any]
+
+
+def step_decay(
+    base: float, *, total_steps: int, warmup_steps: int, boundaries: Sequence[int], factor: float
+) -> Schedule:
+    """Multiplies the rate by `factor` at each step of `boundaries`, after a linear warm-up."""
+    decay = optax.piecewise_constant_schedule(base, {int(b): factor for b in boundaries})
+    return _warm_up(base, warmup_steps, lambda step: decay(step + warmup_steps))
+
+
+def cosine(base: float, *, total_steps: int, warmup_steps: int) -> Schedule:
+    """Lowers the rate to 0 along half a cosine, after a linear warm-up."""
+    decay = optax.cosine_decay_schedule(base, max(total_steps - warmup_steps, 1))
+    return _warm_up(base, warmup_steps, decay)
+
+
+def constant(base: float, *, total_steps: int, warmup_steps: int) -> Schedule:
+    """Keeps the rate, after a linear warm-up."""
+    return _warm_up(base, warmup_steps, optax.constant_schedule(base))
+
+
+def _warm_up(base: float, steps: int, after: Schedule) -> Schedule:
+    """Joins a linear rise over `steps` steps and `after`, whose step 0 is the end of the rise."""
+    if not steps:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, base, steps), after], [steps])
+
+
+def sgd(
+    schedule: Schedule,
+    *,
+    momentum: float,
+    weight_decay: float,
+    decay_norm_and_bias: bool,
+    head_multiplier: float,
+    clip_norm: float | None,
+) -> optax.GradientTransformation:
+    """Builds SGD with Nesterov momentum in the order of PyTorch's `SGD(nesterov=True)`.
+
+    Weight decay joins the gradient before the momentum; learning rates apply after it.
+
+    Args:
+      schedule: step -> learning rate of the trunk.
+      momentum: of the Nesterov rule.
+      weight_decay: L2 coefficient.
+      decay_norm_and_bias: decay biases and batch norm scales too, as PyTorch does by default.
+      head_multiplier: factor on the learning rate of the parameters under `head`.
+      clip_norm: bound on the gradient's global norm, before weight decay; None for no bound.
+    """
+    parts = []
+    if clip_norm is not None:
+        parts.append(optax.clip_by_global_norm(clip_norm))
+    if weight_decay:
+        mask = None if decay_norm_and_bias else _is_kernel
+        parts.append(optax.add_decayed_weights(weight_decay, mask))
+    parts.append(optax.trace(momentum, nesterov=True))
+    if head_multiplier != 1:
+        parts.append(optax.masked(optax.scale(head_multiplier), _is_head))
+    parts.append(optax.scale_by_learning_rate(schedule))
+    return optax.chain(*parts)
+
+
+def _is_kernel(params: Any) -> Any:
+    """Marks the leaves that are neither a bias nor a batch norm's scale."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key not in ("bias", "scale"), params
+    )
+
+
+def _is_head(params: Any) -> Any:
+    """Marks the leaves under `head`."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "head", params)

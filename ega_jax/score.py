@@ -1,0 +1,111 @@
+"""Figures from the saved heat maps of any system: no network, no images, only maps and metadata."""
+
+import logging
+import os
+import pathlib
+
+import cv2
+import numpy as np
+
+from ega_jax import config as configs
+from ega_jax import localization
+from ega_jax.data.folder import folder_source
+from ega_jax.data.source import DataError, Source
+from ega_jax.scores import Scores
+from ega_jax.tables import table
+
+logger = logging.getLogger(__name__)
+
+
+def score(
+    scoremaps: str,
+    metadata: str,
+    *,
+    workdir: str,
+    images: str | None = None,
+    masks: str | None = None,
+    map_size: int = 224,
+    threshold: float = 0.2,
+    threshold_interval: float = 0.001,
+) -> dict:
+    """Scores `<scoremaps>/<image id>.npy` against the field's metadata; writes `results.json`.
+
+    Args:
+      scoremaps: folder of maps of the true class, `[H, W]` in [0, 1]. A map that is not
+        `map_size` squared is resized to it, bilinearly; others are taken as they are.
+      metadata: folder of one split, or of `test` and, for thresholds carried over, `val`.
+      workdir: receives `results.json`.
+      images: folder of the images, needed only if `image_sizes.txt` is missing.
+      masks: folder that mask paths are relative to; default: `images`.
+      map_size: side of the square on which boxes and masks are compared (reference: 224).
+      threshold: the fixed one.
+      threshold_interval: distance of the thresholds tried.
+
+    Returns:
+      What `results.json` holds.
+
+    Raises:
+      DataError: metadata or maps cannot be used; names the file.
+    """
+    thresholds = localization.thresholds(threshold_interval)
+    sources = {
+        split: folder_source(
+            images=images or "",
+            metadata=folder,
+            masks=masks,
+            name=split,
+            check_files=images is not None,
+        )
+        for split, folder in _splits(metadata).items()
+    }
+    for source in sources.values():
+        _check_files(scoremaps, source)
+    scores = {}
+    for split, source in sources.items():
+        scores[split] = Scores.empty(source, thresholds)
+        for index, image_id in enumerate(source.image_ids):
+            score_map = _read_map(os.path.join(scoremaps, f"{image_id}.npy"), map_size)
+            scores[split].add(source, index, score_map)
+    results = {"scoremaps": os.path.abspath(scoremaps)}
+    if "val" in scores:
+        results["validation"] = scores["val"].figures(threshold)
+    results["test"] = scores["test"].figures(threshold, scores.get("val"))
+    for split in ("validation", "test"):
+        if split in results:
+            logger.info("%s:\n%s", split, table(results[split]))
+    configs.write_json(pathlib.Path(workdir) / "results.json", results)
+    return results
+
+
+def _splits(metadata: str) -> dict[str, str]:
+    """Finds the metadata of one split, or of `val` and `test`, in a folder."""
+    if os.path.isfile(os.path.join(metadata, "image_ids.txt")):
+        return {"test": metadata}
+    folders = {split: os.path.join(metadata, split) for split in ("val", "test")}
+    found = {split: folder for split, folder in folders.items() if os.path.isdir(folder)}
+    if "test" not in found:
+        raise DataError(f"{metadata} has neither image_ids.txt nor a folder test; set --metadata")
+    return found
+
+
+def _check_files(scoremaps: str, source: Source) -> None:
+    missing = [
+        path
+        for image_id in source.image_ids
+        if not os.path.isfile(path := os.path.join(scoremaps, f"{image_id}.npy"))
+    ]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(source)} heat maps of {source.name} do not exist, the first "
+            f"is {missing[0]}; every image of the metadata needs one"
+        )
+
+
+def _read_map(path: str, size: int) -> np.ndarray:
+    try:
+        score_map = localization.check_score_map(np.load(path, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error
+    if score_map.shape == (size, size):
+        return score_map
+    return cv2.resize(score_map, (size, size), interpolation=cv2.INTER_LINEAR)

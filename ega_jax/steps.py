@@ -1,0 +1,140 @@
+"""Train, evaluation and prediction steps: pure functions, written over the global batch."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ega_jax import cam
+from ega_jax.methods.ega import EGA
+
+
+class TrainState(struct.PyTreeNode):
+    """All that training carries from step to step, and all that a checkpoint holds.
+
+    Attributes:
+      step: scalar int32, number of updates made.
+      params: parameters of the network, float32.
+      model_state: batch norm statistics: `batch_stats` and, with an adversarial pass,
+        `batch_stats_aux`.
+      opt_state: of the optimizer.
+    """
+
+    step: jax.Array
+    params: Any
+    model_state: Any
+    opt_state: Any
+
+
+def init_state(
+    key: jax.Array,
+    *,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    image_size: int,
+) -> TrainState:
+    """Initialises parameters, statistics and optimizer for images of `image_size` pixels."""
+    images = jnp.zeros((1, image_size, image_size, 3))
+    variables = dict(model.init(key, images, train=False))
+    params = variables.pop("params")
+    return TrainState(jnp.zeros((), jnp.int32), params, variables, tx.init(params))
+
+
+def as_float(images: jax.Array) -> jax.Array:
+    """Maps uint8 images to float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    ega: EGA,
+    seed: int,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Makes one update.
+
+    Args:
+      state: see `TrainState`; donated by the caller's `jax.jit`.
+      batch: `image` `[B, H, W, 3]` uint8, `label` `[B]` int32, `mask` `[B]` bool.
+      model: the network.
+      tx: the optimizer.
+      ega: the objective.
+      seed: of the run; with the step it determines all randomness, so nothing needs carrying.
+
+    Returns:
+      The new state, and masked sums over the batch of every term (divide by `count`), with
+      `grad_norm`, the gradient's global norm.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    batch = {**batch, "image": as_float(batch["image"])}
+    grads, sums, model_state = ega.loss_and_grads(
+        model, state.params, state.model_state, batch, key
+    )
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    sums["grad_norm"] = optax.global_norm(grads)
+    new_state = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        model_state=model_state,
+        opt_state=opt_state,
+    )
+    return new_state, sums
+
+
+def eval_step(
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module
+) -> dict[str, jax.Array]:
+    """Classifies a batch and draws the maps of the true classes, main batch norm only.
+
+    Args:
+      variables: `params` and `batch_stats`.
+      batch: `image` `[B, H, W, 3]` uint8 and `label` `[B]`.
+      model: the network.
+
+    Returns:
+      `probabilities` `[B, C]` float32 and `cams` `[B, h, w]` float32.
+    """
+    logits, out = model.apply(variables, as_float(batch["image"]), train=False)
+    return {
+        "probabilities": jax.nn.softmax(logits),
+        "cams": cam.select(out["cams"], batch["label"]),
+    }
+
+
+def crops_step(
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module
+) -> dict[str, jax.Array]:
+    """Classifies by the mean of the softmax scores over crops (paper, section 4.1).
+
+    Args:
+      variables: `params` and `batch_stats`.
+      batch: `image` `[B, crops, H, W, 3]` uint8.
+      model: the network.
+
+    Returns:
+      `probabilities` `[B, C]` float32.
+    """
+    crops = batch["image"]
+    flat = crops.reshape(-1, *crops.shape[2:])
+    logits, _ = model.apply(variables, as_float(flat), train=False)
+    scores = jax.nn.softmax(logits).reshape(*crops.shape[:2], -1)
+    return {"probabilities": scores.mean(axis=1)}
+
+
+def predict_step(
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module, top_k: int
+) -> dict[str, jax.Array]:
+    """Finds the `top_k` classes of each image and their maps; needs no labels.
+
+    Returns:
+      `scores` and `classes` `[B, top_k]`, best first; `cams` `[B, h, w, top_k]`.
+    """
+    logits, out = model.apply(variables, as_float(batch["image"]), train=False)
+    scores, classes = jax.lax.top_k(jax.nn.softmax(logits), top_k)
+    return {"scores": scores, "classes": classes, "cams": cam.select(out["cams"], classes)}

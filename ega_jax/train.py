@@ -1,0 +1,213 @@
+"""The training loop: build, restore, step, log, validate, save, stop cleanly, evaluate."""
+
+import contextlib
+import functools
+import logging
+import pathlib
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+from clu import metric_writers, parameter_overview
+
+from ega_jax import build, evaluate, steps
+from ega_jax import config as configs
+from ega_jax.checkpoints import Checkpoints, find, restore
+from ega_jax.data.pipeline import train_batches
+from ega_jax.progress import Progress
+from ega_jax.scores import Scores
+from ega_jax.sharding import Placement
+from ega_jax.tables import flatten
+
+logger = logging.getLogger(__name__)
+
+# What a run that was told to stop exits with: EX_TEMPFAIL, "the same command again goes on".
+STOPPED = 75
+
+_BRIEF = ("top1_cls_err", "fixed/corloc_err", "oracle/corloc_err", "oracle/max_box_acc_v2", "pxap")
+
+
+def train(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = "last") -> dict:
+    """Trains, or goes on with, the run in `workdir`, then evaluates it.
+
+    Killed at any moment and called again, it ends with the same parameters as if never killed.
+
+    Args:
+      config: see `configs/base.py`.
+      workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`.
+      checkpoint: which one to go on from: `last`, `best`, a step or a path; later ones are moved to
+        `checkpoints/set_aside`.
+
+    Returns:
+      What `results.json` holds.
+
+    Raises:
+      ConfigError, DataError, ValueError: the config or the data cannot be used.
+      CheckpointError: the checkpoint is damaged or of another model.
+      NonFiniteLoss: a loss term is not finite; the last good checkpoint is kept.
+      SystemExit: with code `STOPPED`, after saving, when told to stop by SIGTERM.
+    """
+    began = time.monotonic()
+    trainer = Trainer(config, workdir)
+    with Checkpoints(workdir, keep=config.checkpoint.keep) as saved:
+        state = trainer.start(saved, checkpoint)
+        with contextlib.closing(metric_writers.SummaryWriter(workdir)) as writer:
+            state = trainer.loop(state, saved, writer)
+            return trainer.finish(state, saved, writer, began)
+
+
+class Trainer:
+    """Everything that a run needs, built and checked before the first step."""
+
+    def __init__(self, config: ml_collections.ConfigDict, workdir: str):
+        """Builds data, network, optimizer and the compiled step; writes nothing yet."""
+        self.placement = Placement()
+        configs.check(config, self.placement.num_devices)
+        self.config = config
+        self.workdir = pathlib.Path(workdir)
+        self.sources = build.sources(config)
+        self.source = self.sources["train"]
+        self.total_steps = build.total_steps(config, len(self.source))
+        self.schedule = build.schedule(config, len(self.source))
+        model = build.model(config, self.source.num_classes)
+        tx = build.optimizer(config, self.schedule)
+        self.evaluator = evaluate.Evaluator(config, model, self.placement)
+        self.init = functools.partial(
+            steps.init_state, model=model, tx=tx, image_size=config.data.crop_size
+        )
+        self.step = jax.jit(
+            functools.partial(
+                steps.train_step, model=model, tx=tx, ega=build.ega(config), seed=config.seed
+            ),
+            in_shardings=(self.placement.replicated, self.placement.by_example),
+            out_shardings=self.placement.replicated,
+            donate_argnums=0,
+        )
+        self.images_per_second = 0.0
+
+    def start(self, saved: Checkpoints, checkpoint: str) -> steps.TrainState:
+        """Draws a fresh state or restores one, and writes what the run is into the workdir."""
+        key = jax.random.key(self.config.seed)
+        if saved.latest_step is None and checkpoint == "last":
+            state = jax.jit(self.init, out_shardings=self.placement.replicated)(key)
+        else:
+            path = find(self.workdir, checkpoint)
+            state = self.restore(path)
+            saved.set_aside_after(int(state.step))
+            logger.info("Going on from step %d (%s).", int(state.step), path)
+        configs.save(self.config, self.workdir)
+        configs.save_class_names(self.source.class_names, self.workdir)
+        logger.info(
+            "Parameters:\n%s",
+            parameter_overview.get_parameter_overview(state.params, include_stats=False),
+        )
+        logger.info(
+            "%s: %d images, %d classes; %d steps of %d images on %d device(s).",
+            self.source.name,
+            len(self.source),
+            self.source.num_classes,
+            self.total_steps,
+            self.config.batch_size,
+            self.placement.num_devices,
+        )
+        return state
+
+    def restore(self, path: Any) -> steps.TrainState:
+        """Reads a checkpoint of this run's network and optimizer."""
+        template = jax.eval_shape(self.init, jax.random.key(0))
+        return restore(path, template, sharding=self.placement.replicated)
+
+    def loop(self, state: steps.TrainState, saved: Checkpoints, writer: Any) -> steps.TrainState:
+        """Runs the remaining steps; the state it returns is saved."""
+        config, first = self.config, int(state.step)
+        eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
+        progress = Progress(writer, self.schedule, first, self.total_steps, config.batch_size)
+        batches = train_batches(
+            self.source,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            start_step=first,
+            num_steps=self.total_steps,
+            resize_size=config.data.resize_size,
+            crop_size=config.data.crop_size,
+            flip=config.data.flip,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        with contextlib.closing(batches), _stop_signal() as stop_requested:
+            for step, batch in enumerate(batches, start=first + 1):
+                with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                    state, sums = self.step(state, self.placement.put_batch(batch))
+                progress.add(step, sums)
+                last, stop = step == self.total_steps, bool(stop_requested)
+                if step % config.log_every_steps == 0 or last:
+                    progress.report()
+                if eval_every and step % eval_every == 0 and not last and "val" in self.sources:
+                    with progress.pause():
+                        self.validate(state, saved, writer)
+                if step % config.checkpoint.every_steps == 0 or last or stop:
+                    with progress.pause():
+                        progress.check()  # never save a state that a bad loss has spoilt
+                        saved.save(state)
+                if stop and not last:
+                    saved.wait()
+                    logger.info("Told to stop: saved step %d.", step)
+                    raise SystemExit(STOPPED)
+        self.images_per_second = progress.overall()
+        return state
+
+    def validate(self, state: steps.TrainState, saved: Checkpoints, writer: Any) -> Scores:
+        """Scores the validation split, logs it, and saves the state if it is the best so far."""
+        step = int(state.step)
+        scores, _ = self.evaluator.score(evaluate.variables_of(state), self.sources["val"])
+        figures = flatten(scores.figures(self.config.eval.threshold))
+        writer.write_scalars(step, {f"val/{name}": value for name, value in figures.items()})
+        best = saved.save_if_best(state, scores.selection)
+        logger.info(
+            "Step %d, val: %s%s",
+            step,
+            ", ".join(f"{name} {figures[name]:.1f}" for name in _BRIEF if name in figures),
+            " (best so far)" if best else "",
+        )
+        return scores
+
+    def finish(
+        self, state: steps.TrainState, saved: Checkpoints, writer: Any, began: float
+    ) -> dict:
+        """Scores validation and test splits with the checkpoint asked for; writes the results."""
+        validation = None
+        if "val" in self.sources:
+            validation = self.validate(state, saved, writer)
+            saved.wait()
+            if self.config.eval.checkpoint == "best":
+                best = self.restore(find(self.workdir, "best"))
+                if int(best.step) != int(state.step):
+                    state, validation = best, None
+        results = evaluate.report(
+            self.evaluator,
+            evaluate.variables_of(state),
+            int(state.step),
+            self.sources,
+            self.workdir,
+            validation=validation,
+            writer=writer,
+        )
+        results["seconds"] = round(time.monotonic() - began, 1)
+        if self.images_per_second:  # unknown where all steps had been made before
+            results["images_per_second"] = round(self.images_per_second, 1)
+        configs.write_json(self.workdir / "results.json", results)
+        return results
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[list]:
+    """Yields a list that becomes non-empty when SIGTERM arrives."""
+    received: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,99 @@
+"""What several tests share: a network that compiles in a second, a batch and a training state."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ega_jax import optimizers, steps
+from ega_jax.models.blocks import ConvBlock
+from ega_jax.models.heads import ConvHead
+
+SIZE = 16
+CLASSES = 5
+BATCH = 8
+
+
+class TinyNet(nn.Module):
+    """One block of the trunk and the real head, with the interface of the real networks."""
+
+    num_classes: int = CLASSES
+    batch_norm: bool = True
+    dual: bool = False
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, images, *, train, aux=False):
+        common = {"batch_norm": self.batch_norm, "dual": self.dual}
+        mode = {"train": train, "aux": aux}
+        x = ConvBlock(4, name="conv1_1", **common)(images - 0.5, **mode)
+        x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        head = ConvHead(self.num_classes, features=6, dropout=self.dropout, name="head", **common)
+        logits, cams = head(x, **mode)
+        return logits, {"cams": cams}
+
+
+def variables(model, seed=0, *, image_size=SIZE):
+    """Draws parameters and statistics, none of them at its initial constant.
+
+    Fresh networks hide mistakes: scales of 1, biases of 0, and classifiers near 0 make different
+    branches, terms and gradients alike.
+    """
+    images = jnp.zeros((1, image_size, image_size, 3))
+    fresh = jax.jit(functools.partial(model.init, train=False))(jax.random.key(seed), images)
+    rng = np.random.default_rng(seed)
+
+    def disturb(path, x):
+        if path[-1].key == "var":
+            return jnp.asarray(rng.uniform(0.5, 1.5, x.shape), x.dtype)
+        spread = 0.5 if path[-2].key == "classifier" else 0.1
+        return x + jnp.asarray(rng.normal(0.0, spread, x.shape), x.dtype)
+
+    return jax.tree_util.tree_map_with_path(disturb, dict(fresh))
+
+
+def batch(seed=0, *, size=BATCH, image_size=SIZE, dtype=np.uint8):
+    """Draws a batch of noise; float images lie in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (size, image_size, image_size, 3), np.uint8)
+    return {
+        "image": images if dtype == np.uint8 else images.astype(dtype) / 255,
+        "label": rng.integers(0, CLASSES, size, np.int32),
+        "mask": np.ones(size, bool),
+    }
+
+
+def optimizer(learning_rate=0.1, **changes):
+    """Builds the project's SGD with PyTorch's defaults."""
+    settings = {
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "decay_norm_and_bias": True,
+        "head_multiplier": 1.0,
+        "clip_norm": None,
+    }
+    return optimizers.sgd(optax.constant_schedule(learning_rate), **(settings | changes))
+
+
+def train_state(model, tx, seed=0):
+    """Makes a state as training starts from, with disturbed parameters and statistics."""
+    model_state = variables(model, seed)
+    params = model_state.pop("params")
+    return steps.TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params))
+
+
+def assert_trees_equal(actual, expected):
+    """Asserts that two trees have the same structure and the same bits."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def assert_trees_close(actual, expected, *, rtol=1e-5, atol=1e-6):
+    """Asserts that two trees have the same structure and nearly the same values."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol), actual, expected
+    )
