@@ -8,7 +8,7 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns EGA as the paper describes it, but for the data."""
     config = ml_collections.ConfigDict()
 
-    config.seed = 0
+    config.seed = 0  # of weights, batches, augmentation, attacks
     config.batch_size = 32  # over all devices
     config.epochs = 10.0  # length of the run in passes over the training data
     config.steps = placeholder(int)  # or in updates; if set, it counts instead of epochs
@@ -23,7 +23,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.num_classes = placeholder(int)  # checked against the labels; None: taken from them
     config.data.check_files = True  # open every image's header at start; off for huge sets
     config.data.apply_exif = True  # turn images as their EXIF orientation says
-    config.data.train_images = 4000  # creatures: images drawn for each split
+    config.data.seed = 0  # creatures: another seed is another data set of the same kind
+    config.data.image_size = 96  # creatures: side of the images drawn,
+    config.data.train_images = 4000  # and their number for each split
     config.data.val_images = 300
     config.data.test_images = 500
     config.data.resize_size = 256  # training images are resized to this square,

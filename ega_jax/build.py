@@ -42,8 +42,8 @@ def sources(
             split: creatures(
                 split,
                 num_images=data[f"{split}_images"],
-                image_size=data.crop_size,
-                seed=config.seed,
+                image_size=data.image_size,
+                seed=data.seed,
                 num_classes=data.num_classes or 10,
             )
             for split in splits
@@ -83,14 +83,12 @@ def _folder(
         )
     folder = os.path.join(data.root, split)
     if not os.path.isdir(folder):
-        if split != "train" or _has_splits(data.root):
+        if split != "train":
             return None
+        if any(os.path.isdir(os.path.join(data.root, other)) for other in SPLITS):
+            raise DataError(f"{data.root} holds test images but no folder train")
         folder = data.root  # just class folders: all of it is for training
     return _check_classes(tree_source(folder, **common), data)
-
-
-def _has_splits(root: str) -> bool:
-    return any(os.path.isdir(os.path.join(root, split)) for split in SPLITS)
 
 
 def _check_classes(source: Source, data: ml_collections.ConfigDict) -> Source:

@@ -91,7 +91,8 @@ def find(workdir: str | pathlib.Path, which: str) -> epath.Path:
 
     Args:
       workdir: of the run.
-      which: `last`, `best`, a step, or the path of a checkpoint folder.
+      which: `last`, `best`, a step, one of the choices that errors list (`last/100`), or the path
+        of a checkpoint folder.
 
     Raises:
       CheckpointError: there is no such checkpoint; says which there are.
@@ -105,8 +106,10 @@ def find(workdir: str | pathlib.Path, which: str) -> epath.Path:
         for name in ("last", "best"):
             if int(which) in _steps(folder / name):
                 return folder / name / which
-    elif epath.Path(which).is_dir():
-        return epath.Path(which).absolute()
+    else:
+        for path in (folder / which, epath.Path(which).absolute()):
+            if path.is_dir():
+                return path
     raise CheckpointError(f"no checkpoint {which!r} in {folder}; there are: {_choices(folder)}")
 
 
@@ -154,9 +157,13 @@ def read_manifest(path: str | pathlib.Path) -> dict:
     """
     path = epath.Path(path) / "manifest" / "metadata"
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(_damaged(path.parent.parent, f"{path}: {error}")) from error
+        manifest = json.loads(path.read_text())
+        for entry in manifest["arrays"].values():
+            entry["shape"], entry["dtype"], entry["crc32"]  # all there
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{path}: {type(error).__name__}: {error}"
+        raise CheckpointError(_damaged(path.parent.parent, reason)) from error
+    return manifest
 
 
 def _manager(folder: epath.Path, keep: int) -> ocp.CheckpointManager:

@@ -30,6 +30,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("log_every_steps", 1),
         ("data.crop_size", 1),
         ("data.num_classes", 2),
+        ("data.image_size", 32),
         ("data.train_images", 1),
         ("data.val_images", 0),
         ("data.test_images", 0),

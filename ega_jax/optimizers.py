@@ -13,7 +13,9 @@ def step_decay(
     base: float, *, total_steps: int, warmup_steps: int, boundaries: Sequence[int], factor: float
 ) -> Schedule:
     """Multiplies the rate by `factor` at each step of `boundaries`, after a linear warm-up."""
-    decay = optax.piecewise_constant_schedule(base, {int(b): factor for b in boundaries})
+    # Boundaries may coincide, where epochs are shorter than a step; each of them counts.
+    scales = {int(b): factor ** boundaries.count(b) for b in boundaries}
+    decay = optax.piecewise_constant_schedule(base, scales)
     return _warm_up(base, warmup_steps, lambda step: decay(step + warmup_steps))
 
 

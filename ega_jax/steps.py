@@ -77,7 +77,7 @@ def train_step(
         model, state.params, state.model_state, batch, key
     )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    sums["grad_norm"] = optax.global_norm(grads)
+    sums["grad_norm"] = optax.tree.norm(grads)
     new_state = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import shutil
+import tempfile
 
 # Before JAX is first imported: sharding is tested on four devices of one process.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -9,10 +11,28 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Many tests compile the same step, some of them in processes of their own.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ega_jax_tests_")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import pytest
 
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
+    """A finished run of some steps: its workdir, to be copied rather than changed, and results."""
+    from ega_jax import train
+    from tests.runs import tiny
+
+    workdir = tmp_path_factory.mktemp("tiny_run")
+    return workdir, train.train(tiny(), str(workdir))
+
+
+def pytest_sessionfinish() -> None:
+    """Removes the compilation cache."""
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +41,13 @@ def shared_data() -> pathlib.Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("reference data (../shared/data) is not present")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Halves compile times: XLA's own passes run as ever, LLVM's costly ones do not."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

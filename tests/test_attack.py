@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
 from ega_jax.attack import Attack, paper_num_steps, pgd
 from ega_jax.losses import cross_entropy
+from tests import tiny
 
 KEY = jax.random.key(0)
 
@@ -57,7 +57,7 @@ def test_paper_num_steps(epsilon, steps):
 )
 @pytest.mark.parametrize("descend", [False, True])
 def test_linear_loss(epsilon, step_size, num_steps, moved, descend):
-    """The gradient is the weight, so every value moves by `moved` grey levels to its sign's side."""
+    """The gradient is the weight: every value moves by `moved` grey levels to its sign's side."""
     images = jnp.array([0.5, 0.5, 0.5, 0.0, 1.0, 0.999]).reshape(1, 2, 1, 3)
     weights = jnp.array([7.0, -0.01, 0.0, -3.0, 2.0, 1e-6]).reshape(1, 2, 1, 3)
     attack = Attack(epsilon, step_size, num_steps, descend=descend)

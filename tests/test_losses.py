@@ -141,7 +141,7 @@ EXTREMES = {
     "enormous": 1e30 * np.random.default_rng(0).normal(size=(2, 3, 3, 4)),
     "very negative": np.full((2, 3, 3, 4), -1e30),
     "small": 1e-6 * np.random.default_rng(0).normal(size=(2, 3, 3, 4)),
-    "tiny": 1e-25 * np.random.default_rng(0).normal(size=(2, 3, 3, 4)),
+    "tiny": 1e-20 * np.random.default_rng(0).normal(size=(2, 3, 3, 4)),
     "nearly constant": 1 + 1e-6 * np.random.default_rng(0).normal(size=(2, 3, 3, 4)),
 }
 

@@ -3,57 +3,25 @@
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
+from clu import metric_writers
 
-from configs import quickstart
-from ega_jax import checkpoints, train
+from ega_jax import checkpoints, evaluate, progress, sharding, train
+from ega_jax.config import ConfigError
+from tests.runs import TINY, final_arrays, tiny
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
-def tiny(row="ega", **fields):
-    """A run of some seconds; `fields` override by dotted name."""
-    config = quickstart.get_config(row)
-    config.update_from_flattened_dict(
-        {
-            "batch_size": 8,
-            "steps": 6,
-            "log_every_steps": 2,
-            "data.train_images": 20,
-            "data.val_images": 10,
-            "data.test_images": 10,
-            "data.crop_size": 32,
-            "data.resize_size": 36,
-            "model.width": 0.03,
-            "checkpoint.every_steps": 2,
-            "eval.batch_size": 8,
-            "eval.every_epochs": 1.0,
-            "eval.pictures": 3,
-            "optimizer.warmup_epochs": 0.0,
-        }
-        | fields
-    )
-    return config
-
-
-def final_arrays(workdir):
-    """The last checkpoint's arrays by checksum: equal means bit-identical."""
-    manifest = checkpoints.read_manifest(checkpoints.find(workdir, "last"))
-    return {name: entry["crc32"] for name, entry in manifest["arrays"].items()}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    results = train.train(tiny(), str(workdir))
-    return workdir, results
-
-
-def test_run_leaves_results_pictures_checkpoints_and_events(undisturbed):
-    workdir, results = undisturbed
+def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
+    workdir, results = tiny_run
     on_disk = json.loads((workdir / "results.json").read_text())
     assert on_disk == json.loads(json.dumps(results))
     assert on_disk["step"] == 6
@@ -69,12 +37,12 @@ def test_run_leaves_results_pictures_checkpoints_and_events(undisturbed):
     assert (workdir / "pictures" / "masks.png").stat().st_size > 1000
     assert list(workdir.glob("events.out.tfevents.*"))
     assert checkpoints.find(workdir, "last").name == "6"
-    assert checkpoints.find(workdir, "best").name in ("2", "5", "6")
+    assert checkpoints.find(workdir, "best").name in ("5", "6")
     assert json.loads((workdir / "classes.json").read_text())[0].isidentifier()
 
 
-def test_finished_run_is_only_evaluated_again(undisturbed):
-    workdir, results = undisturbed
+def test_finished_run_is_only_evaluated_again(tiny_run):
+    workdir, results = tiny_run
     before = final_arrays(workdir)
     again = train.train(tiny(), str(workdir))
     assert again["test"] == results["test"]
@@ -85,24 +53,163 @@ def test_step_compiles_once(tmp_path):
     trainer = train.Trainer(tiny(), str(tmp_path))
     with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
         state = trainer.start(saved, "last")
-        with train.metric_writers.SummaryWriter(str(tmp_path)) as writer:
-            trainer.loop(state, saved, writer)
-            trainer.validate(trainer.restore(checkpoints.find(tmp_path, "6")), saved, writer)
+        writer = metric_writers.MultiWriter([])
+        state = trainer.loop(state, saved, writer)
+        trainer.validate(state, saved, writer)
     assert trainer.step._cache_size() == 1
     assert trainer.evaluator.step._cache_size() == 1
 
 
-def run_main(workdir, *flags, kill_after=None):
-    """Runs the program as a user does; `kill_after` (text in its log, signal) stops it."""
+def run_main(workdir, *flags, at=None, send=None):
+    """Runs the program as a user does.
+
+    Args:
+      workdir: of the run.
+      *flags: more flags.
+      at: text of the log line at which to send a signal.
+      send: that signal.
+
+    Returns:
+      Exit code and log.
+    """
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "ega_jax.main", f"--workdir={workdir}", *flags]
+    flags = [f"--config.{name}={value}" for name, value in TINY.items()] + list(flags)
+    command = [sys.executable, "-m", "ega_jax.main", "--config=configs/quickstart.py"]
     process = subprocess.Popen(
-        command, env=environment, cwd=REPOSITORY, text=True, stderr=subprocess.PIPE
+        [*command, f"--workdir={workdir}", *flags],
+        env=environment,
+        cwd=REPOSITORY,
+        text=True,
+        stderr=subprocess.PIPE,
     )
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if kill_after and kill_after[0] in line:
-            process.send_signal(kill_after[1])
-            kill_after = None
+        if at and at in line:
+            process.send_signal(send)
+            at = None
+    process.stderr.close()
     return process.wait(), "".join(lines)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path, undisturbed_process):
+    code, log = run_main(tmp_path, at="Step 2/", send=signal.SIGTERM)
+    assert code == train.STOPPED, log
+    stopped_at = int(checkpoints.find(tmp_path, "last").name)
+    assert 2 < stopped_at < TINY["steps"]
+    assert f"saved step {stopped_at}" in log
+    assert not (tmp_path / "results.json").exists()
+
+    code, log = run_main(tmp_path)
+    assert code == 0, log
+    assert f"Going on from step {stopped_at}" in log
+    assert final_arrays(tmp_path) == final_arrays(undisturbed_process)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["images on", "Step 4/", "Step 5, val"])
+def test_sigkill_at_any_moment_loses_nothing(tmp_path, undisturbed_process, moment):
+    code, log = run_main(tmp_path, at=moment, send=signal.SIGKILL)
+    assert code == -signal.SIGKILL, log
+    code, log = run_main(tmp_path)
+    assert code == 0, log
+    assert final_arrays(tmp_path) == final_arrays(undisturbed_process)
+    one, other = (
+        json.loads((workdir / "results.json").read_text())["test"]
+        for workdir in (tmp_path, undisturbed_process)
+    )
+    assert one == other
+
+
+@pytest.fixture(scope="module")
+def undisturbed_process(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed_process")
+    code, log = run_main(workdir)
+    assert code == 0, log
+    return workdir
+
+
+def test_going_on_from_an_older_checkpoint_sets_the_later_ones_aside(tmp_path, tiny_run):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    train.train(tiny(), str(tmp_path), checkpoint="4")
+    assert final_arrays(tmp_path) == final_arrays(original)
+    assert (tmp_path / "checkpoints" / "set_aside" / "last" / "6.0").is_dir()
+
+
+def test_damaged_checkpoint_is_refused_and_an_older_one_can_be_chosen(tmp_path, tiny_run):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    newest = tmp_path / "checkpoints" / "last" / "6"
+    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-100])
+    with pytest.raises(checkpoints.CheckpointError, match=r"last/6 is damaged(.|\n)*last/4"):
+        train.train(tiny(), str(tmp_path))
+    train.train(tiny(), str(tmp_path), checkpoint="4")
+    assert final_arrays(tmp_path) == final_arrays(original)
+
+
+def test_checkpoint_of_another_model_is_refused_and_left(tmp_path, tiny_run):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    before = final_arrays(tmp_path)
+    config_before = (tmp_path / "config.json").read_text()
+    with pytest.raises(
+        checkpoints.CheckpointError,
+        match=r"conv1_1/bn/main/mean: float32\[2\] in the checkpoint, float32\[3\] here",
+    ):
+        train.train(tiny(**{"model.width": 0.05}), str(tmp_path))
+    assert final_arrays(tmp_path) == before
+    assert (tmp_path / "config.json").read_text() == config_before
+
+
+def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp_path):
+    config = tiny(
+        **{"optimizer.learning_rate": 1e18, "model.batch_norm": False, "checkpoint.every_steps": 1}
+    )
+    with pytest.raises(progress.NonFiniteLoss, match=r"step \d: .*ce_clean.*learning_rate"):
+        train.train(config, str(tmp_path))
+    path = checkpoints.find(tmp_path, "last")
+    trainer = train.Trainer(config, str(tmp_path))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(trainer.restore(path).params))
+    assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 6}, "config.batch_size=6: does not divide over 4 devices.*4 or 8"),
+        ({"eval.batch_size": 9}, "config.eval.batch_size=9: does not divide over 4 devices"),
+        ({"data.crop_size": 30}, "config.data.crop_size=30: must be a multiple"),
+        ({"ega.probability": "softmax"}, "config.ega.probability='softmax': must be one of minmax"),
+    ],
+)
+def test_impossible_config_is_found_before_anything_is_written(tmp_path, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        train.train(tiny(**fields), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch, tiny_run):
+    """All of it: losses on the way (through the parameters) and the figures at the end."""
+    original, results = tiny_run
+    one = sharding.Placement(jax.devices()[:1])
+    monkeypatch.setattr(train, "Placement", lambda: one)
+    alone = train.train(tiny(), str(tmp_path))
+    states = []
+    for workdir in (original, tmp_path):
+        trainer = train.Trainer(tiny(), str(workdir))
+        states.append(trainer.restore(checkpoints.find(workdir, "last")))
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert alone["test"]["top1_cls_err"] == results["test"]["top1_cls_err"]
+
+
+@pytest.mark.parametrize("batch_size", [4, 12])
+def test_evaluation_does_not_depend_on_the_batch_size(tiny_run, tmp_path, batch_size):
+    original, results = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    again = evaluate.evaluate(tiny(**{"eval.batch_size": batch_size}), str(tmp_path))
+    assert again["test"] == results["test"]
+    assert again["validation"] == results["validation"]

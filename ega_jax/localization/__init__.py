@@ -1,7 +1,7 @@
 """Localization on the host: score maps to boxes, and the metrics of boxes and masks.
 
-NumPy and OpenCV only. The figures equal those of clovaai/wsolevaluation, the evaluator of the field,
-to the last image; it is the source of every convention here unless a docstring says otherwise.
+NumPy and OpenCV only. The figures equal those of clovaai/wsolevaluation, the evaluator of the
+field, to the last image. Every convention here is from there unless a docstring says otherwise.
 
 Synopsis:
 

@@ -1,7 +1,7 @@
 """Localization metrics of boxes: CorLoc, Top-1 and Top-5 localization, MaxBoxAcc, MaxBoxAccV2.
 
-Every image adds one or zero to integer counts per threshold, so counts of parts of a data set can be
-summed, in any order, and give the figures of the whole.
+Every image adds one or zero to integer counts per threshold, so the counts of parts of a data set
+can be summed, in any order, and give the figures of the whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -107,8 +107,9 @@ class BoxCounts:
     def at(self, threshold: float = 0.2) -> dict[str, Any]:
         """Returns the figures at one threshold for all metrics, in percent.
 
-        Keys: `threshold`, `top1_loc_err`, `top5_loc_err`, `corloc_err`, `box_acc` ("30", "50", "70";
-        largest contour), `box_acc_v2` (mean over delta; any contour). Errors are 100 - accuracy.
+        Keys: `threshold`, `top1_loc_err`, `top5_loc_err`, `corloc_err`, `box_acc` ("30", "50",
+        "70"; largest contour), `box_acc_v2` (any contour, mean over delta). Errors are 100 minus
+        accuracy.
 
         Raises:
             ValueError: The threshold is not one of those counted, or no image was.

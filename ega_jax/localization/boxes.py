@@ -2,8 +2,8 @@
 
 The reference thresholds the 8-bit map, calls `cv2.findContours` and takes the bounding rectangle of
 every contour (multi-contour mode) or of the one with the largest area. Here a component tree gives
-the same boxes at all thresholds at once; OpenCV decides only the few levels at which the largest
-contour hangs on the fillings of holes or on a tie.
+the same boxes at all thresholds at once; OpenCV measures only the few contours whose rank hangs on
+the holes they enclose.
 """
 
 from typing import NamedTuple
@@ -11,14 +11,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ega_jax.localization.component_tree import foreground_components, hole_components
+from ega_jax.localization.component_tree import (
+    Components,
+    foreground_components,
+    hole_components,
+)
 from ega_jax.localization.score_maps import quantize
 
 
 class ThresholdBoxes(NamedTuple):
     """Boxes of one map at many thresholds. Thresholds that give the same foreground share a level.
 
-    Boxes are int64 `x0, y0, x1, y1` in pixels of the map; `x1` and `y1` are one past the last pixel
+    Boxes are int32 `x0, y0, x1, y1` in pixels of the map; `x1` and `y1` are one past the last pixel
     unless that is outside the map. A level without foreground has the one box 0, 0, 0, 0.
 
     Attributes:
@@ -58,26 +62,29 @@ def boxes_at_thresholds(score_map: np.ndarray, thresholds: np.ndarray) -> Thresh
     Raises:
         ValueError: There is no threshold, or one is outside [0, 1].
     """
-    levels = quantize(score_map)
+    # 16 bits whose upper byte is the 8-bit map, exactly: scaling by 256 does not round.
+    heights = np.asarray(score_map, np.float64) * 255
+    heights *= 256
+    heights = heights.astype(np.uint16)
+    levels = (heights >> 8).astype(np.uint8)
     height, width = levels.shape
     wanted, level_of = np.unique(_integer_thresholds(levels, thresholds), return_inverse=True)
-    # 16 bits whose upper byte is the 8-bit map, exactly: scaling by 256 does not round.
-    heights = (score_map * 255 * 256).astype(np.uint16)
     parts = _at_levels(foreground_components(heights), wanted)
     holes = _at_levels(hole_components(heights), wanted)
+    nonempty, largest_parts = _largest_parts(parts, holes, levels, wanted)
+    empty = np.ones(len(wanted), bool)
+    empty[nonempty] = False
+    empty = np.flatnonzero(empty).astype(np.int16)
 
     # The contour of a hole runs over the foreground around it, one pixel further out.
-    boxes = np.concatenate((parts.boxes, holes.boxes + np.array([-1, -1, 1, 1])))
-    boxes[:, 2:] = np.minimum(boxes[:, 2:] + 1, (width - 1, height - 1))
+    around_holes = holes.boxes + np.array([-1, -1, 1, 1], np.int32)
+    boxes = np.concatenate((parts.boxes, around_holes, np.zeros((len(empty), 4), np.int32)))
+    filled = len(boxes) - len(empty)
+    np.minimum(boxes[:filled, 2] + 1, width - 1, out=boxes[:filled, 2])
+    np.minimum(boxes[:filled, 3] + 1, height - 1, out=boxes[:filled, 3])
+    largest = np.zeros((len(wanted), 4), np.int32)
+    largest[nonempty] = boxes[largest_parts]
 
-    largest = np.zeros((len(wanted), 4), np.int64)
-    nonempty, index, settled = _largest_parts(parts, holes)
-    largest[nonempty] = boxes[index]
-    for level in nonempty[~settled]:
-        largest[level] = _contour_boxes(levels > wanted[level], multi_contour=False)[0]
-
-    empty = np.setdiff1d(np.arange(len(wanted)), nonempty)
-    boxes = np.concatenate((boxes, np.zeros((len(empty), 4), np.int64)))
     level = np.concatenate((parts.level, holes.level, empty))
     order = np.argsort(level, kind="stable")
     starts = np.searchsorted(level[order], np.arange(len(wanted)))
@@ -132,45 +139,72 @@ def _integer_thresholds(levels, thresholds):
 
 
 def _at_levels(components, wanted):
-    """Keeps the components at the wanted levels [L], and replaces levels by their index."""
-    index = np.full(256, -1)
+    """Keeps the components at the wanted levels [L], and replaces levels by their index, int16."""
+    index = np.full(256, -1, np.int16)
     index[wanted] = np.arange(len(wanted))
     level = index[components.level]
-    if len(wanted) < 255:
-        kept = level >= 0
-        components = type(components)(*(array[kept] for array in components))
-        level = level[kept]
+    kept = level >= 0
+    if not kept.all():
+        level, components = level[kept], Components(*(array[kept] for array in components))
     return components._replace(level=level)
 
 
-def _largest_parts(parts, holes):
+def _largest_parts(parts, holes, levels, wanted):
     """Finds the component whose outer contour has the largest area, at every nonempty level.
 
-    That area is the component's own and that of its holes with all they enclose. It is known where
-    there are no holes, and bounded by the component's box and by the boxes of all holes elsewhere.
-    Only outer contours count: a hole's is never larger than the one around it, which comes first in
-    OpenCV's order. Of equal ones the last in raster order counts, since OpenCV lists it first.
+    That area is the component's own and that of its holes with all they enclose: at most that of
+    its box. Contours of holes need no look: none is larger than the one around it, which comes
+    first in OpenCV's order.
 
     Returns:
-        The nonempty levels [M], the index [M] of a component that may be the one, and a mask [M] of
-        the levels at which no other may be.
+        The indices of the nonempty levels [M] and of the components [M].
     """
-    levels, first, counts = np.unique(parts.level, return_index=True, return_counts=True)
-    if not len(levels):
-        return levels, first, np.zeros(0, bool)
-    hole_sides = holes.boxes[:, 2:] - holes.boxes[:, :2] + 2
-    filling = np.bincount(holes.level, hole_sides.prod(axis=1), minlength=256)[parts.level]
-    box_area = (parts.boxes[:, 2:] - parts.boxes[:, :2]).prod(axis=1)
-    bound = np.minimum(parts.area + filling, box_area)
-    # Ties are between exact areas or left to OpenCV; the order never outweighs the smallest step.
-    rank = parts.order / (2 * parts.order.max() + 2) / 2
-    exact = filling == 0
-    bound = np.where(exact, parts.area + rank, bound + 0.5)
-    lower = np.where(exact, parts.area + rank, parts.area)
-    candidates = bound >= np.repeat(np.maximum.reduceat(lower, first), counts)
+    first = np.flatnonzero(np.diff(parts.level, prepend=-1))
+    nonempty, counts = parts.level[first], np.diff(first, append=len(parts.level))
+    if not len(nonempty):
+        return nonempty, first
+    hole_areas = (holes.boxes[:, 2:] - holes.boxes[:, :2] + 2).prod(axis=1)
+    hole_starts = np.searchsorted(holes.level, np.arange(len(wanted) + 1))
+    filling = np.bincount(holes.level, hole_areas, minlength=len(wanted))
+    bound = np.minimum(
+        parts.area + filling[parts.level], (parts.boxes[:, 2:] - parts.boxes[:, :2]).prod(axis=1)
+    )
+    candidates = bound >= np.repeat(np.maximum.reduceat(parts.area, first), counts)
     numbers = np.add.reduceat(candidates, first, dtype=np.int64)
-    index = np.flatnonzero(candidates)[np.cumsum(numbers) - numbers]
-    return levels, index, numbers == 1
+    candidates = np.flatnonzero(candidates)
+    ends = np.cumsum(numbers)
+    largest = candidates[ends - numbers]
+    for i in np.flatnonzero(numbers > 1):
+        level = nonempty[i]
+        some = slice(*hole_starts[level : level + 2])
+        rivals = candidates[ends[i] - numbers[i] : ends[i]]
+        foreground = levels > wanted[level]
+        areas = _outer_areas(
+            parts.boxes[rivals], parts.area[rivals], holes.boxes[some], hole_areas[some], foreground
+        )
+        # OpenCV lists contours from the bottom up, and of equal ones the first in its list counts.
+        largest[i] = rivals[np.lexsort((parts.order[rivals], areas))[-1]]
+    return nonempty, largest
+
+
+def _outer_areas(boxes, areas, hole_boxes, hole_areas, foreground):
+    """Returns the areas [n] inside the outer contours; exact for the largest, lower bounds else."""
+    inside = np.ones((len(boxes), len(hole_boxes)), bool)
+    for k, compare in enumerate((np.greater, np.greater, np.less, np.less)):
+        inside &= compare(hole_boxes[:, k], boxes[:, k, None])
+    filling = inside.astype(np.float64) @ hole_areas
+    open_ = (filling > 0) & (areas + filling >= areas.max())
+    areas = areas.copy()
+    for i in np.flatnonzero(open_):
+        x0, y0, x1, y1 = boxes[i]
+        part = np.ascontiguousarray(foreground[y0 : y1 + 1, x0 : x1 + 1], np.uint8)
+        # No other component can touch all four sides.
+        areas[i] = next(
+            cv2.contourArea(contour)
+            for contour in cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+            if cv2.boundingRect(contour) == (0, 0, *part.shape[::-1])
+        )
+    return areas
 
 
 def _contour_boxes(foreground, multi_contour):

@@ -10,6 +10,7 @@ in a smooth map.
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 _LEVELS = 256
@@ -21,7 +22,7 @@ class Components(NamedTuple):
 
     Attributes:
         level: [N] uint8; a component of, or a hole in, the foreground `levels > level`.
-        boxes: [N, 4] int64, first and last column and row `x0, y0, x1, y1`, all inclusive.
+        boxes: [N, 4] int32, first and last column and row `x0, y0, x1, y1`, all inclusive.
         area: [N] float64, area in pixels of the polygon through the centres of the border pixels,
             less the holes. Zero for holes.
         order: [N] int64, larger for components whose first pixel, row by row, comes later.
@@ -36,7 +37,7 @@ class Components(NamedTuple):
 class _Basins(NamedTuple):
     """Regions in which every pixel has a path to the region's maximum that never goes down."""
 
-    labels: np.ndarray  # [P] int64, region of every pixel of the flattened map
+    labels: np.ndarray  # [P] smallest unsigned type, region of every pixel of the flattened map
     peaks: np.ndarray  # [R] int64, level of the maximum
     row_maxima: np.ndarray  # flat indices of the local maxima of the rows
 
@@ -75,6 +76,8 @@ def hole_components(heights: np.ndarray) -> Components:
     """
     heights = _frame(~heights, 0xFFFF)
     basins, tree = _grow(heights, connectivity=4)
+    if len(basins.peaks) == 1:
+        return Components(*(np.zeros(shape, np.int32) for shape in (0, (0, 4), 0, 0)))
     corners = _own_corners(heights, basins, tree)
     corners, area = _accumulate(tree, corners, np.zeros(len(tree.level), np.int64))
     hole = np.ones(len(tree.level), bool)
@@ -124,7 +127,8 @@ def _find_basins(heights, connectivity):
     while not np.array_equal(above, above[above]):
         above = above[above]
     maxima, basin = np.unique(above, return_inverse=True)
-    labels = np.repeat(basin.astype(np.int32), np.diff(starts, append=flat.size))
+    basin = basin.astype(np.min_scalar_type(len(maxima) - 1))
+    labels = np.repeat(basin, np.diff(starts, append=flat.size))
     return _Basins(labels, (flat[tops[maxima]] >> 8).astype(np.int64), tops)
 
 
@@ -137,7 +141,7 @@ def _saddles(labels, heights, connectivity):
     for step in (1, width) if connectivity == 4 else (1, width, width - 1, width + 1):
         here = np.flatnonzero(labels[:-step] != labels[step:])
         there = here + step
-        first, second = labels[here].astype(np.int64), labels[there]
+        first, second = labels[here].astype(np.int64), labels[there].astype(np.int64)
         pair = np.minimum(first, second) * count + np.maximum(first, second)
         codes.append(pair << 8 | np.minimum(flat[here], flat[there]) >> 8)
     codes = np.sort(np.concatenate(codes))
@@ -171,10 +175,12 @@ def _build_tree(peaks, pairs, levels):
     base = np.cumsum(lives) - lives + peaks  # the cell of `level` is base - level
     cells = np.empty((len(peaks), _LEVELS), np.int64)
     np.subtract(base[:, None], np.arange(_LEVELS), out=cells)
+    cells = cells.ravel()
     for one, other, level in reversed(mergers):
-        cells[one, : level + 1] = cells[other, : level + 1]
-    cells[:, 0] = -1
-    return _Tree(mergers, branch, base[branch] - np.arange(len(branch)), cells.ravel())
+        one, other = one * _LEVELS, other * _LEVELS
+        cells[one : one + level + 1] = cells[other : other + level + 1]
+    cells[::_LEVELS] = -1
+    return _Tree(mergers, branch, base[branch] - np.arange(len(branch)), cells)
 
 
 def _own_corners(heights, basins, tree):
@@ -191,7 +197,8 @@ def _own_corners(heights, basins, tree):
     x, y = columns % width, rows // width
     corners = np.full((4, len(tree.level) + 1), _FAR)  # the last column takes level 0, cell -1
     for pixels, minima in ((columns, ((0, x), (2, -x))), (rows, ((1, rows), (3, -y)))):
-        cells = tree.cells[basins.labels[pixels] * _LEVELS + (heights.ravel()[pixels] >> 8)]
+        labels = basins.labels[pixels].astype(np.int64)
+        cells = tree.cells[labels * _LEVELS + (heights.ravel()[pixels] >> 8)]
         for corner, coordinate in minima:
             np.minimum.at(corners[corner], cells, coordinate)
     return corners[:, :-1]
@@ -212,15 +219,22 @@ def _own_doubled_area(heights, basins, tree):
     second = np.minimum(np.maximum(low[upper], low[lower]), np.minimum(high[upper], high[lower]))
     # Any pixel that is in tells the component of the square; at most one of two is out.
     first, right = basins.labels[: len(second)], basins.labels[1 : len(second) + 1]
-    index = np.multiply(np.where(flat[: len(second)] >= second, first, right), _LEVELS, dtype=int)
-    index += second
-    joined = np.bincount(index, minlength=len(tree.cells))
-    index -= second - lowest
-    joined += np.bincount(index, minlength=len(tree.cells))
+    owner = np.where(flat[: len(second)] >= second, first, right)
+    joined = _count(owner, second, len(basins.peaks)) + _count(owner, lowest, len(basins.peaks))
     used = np.flatnonzero((joined > 0) & (tree.cells >= 0))
     area = np.zeros(len(tree.level), np.int64)
     np.add.at(area, tree.cells[used], joined[used])
     return area
+
+
+def _count(basins, levels, num_basins):
+    """Returns the number of occurrences of every (basin, level), flattened [R * 256] int64."""
+    if num_basins <= 256:  # the common case; OpenCV has a fast way for bytes
+        sizes, ranges = [num_basins, _LEVELS], [0, num_basins, 0, _LEVELS]
+        counts = cv2.calcHist([basins, levels], [0, 1], None, sizes, ranges)
+        return counts.astype(np.int64).ravel()
+    codes = basins.astype(np.int64) * _LEVELS + levels
+    return np.bincount(codes, minlength=num_basins * _LEVELS)
 
 
 def _accumulate(tree, corners, area):
@@ -229,10 +243,12 @@ def _accumulate(tree, corners, area):
         return corners, area / 2
     heads = np.flatnonzero(np.diff(tree.branch, prepend=-1))  # the peak cells of the live branches
     _pass_on(tree, heads, corners, area)
-    # One running minimum over all branches: an offset that falls from branch to branch keeps them
-    # apart.
+    # One running minimum over all branches; an offset that falls by branch keeps them apart.
     offset = tree.branch * (4 * _FAR)
-    corners = np.minimum.accumulate(corners - offset, axis=1) + offset
+    for corner in corners:
+        corner -= offset
+        np.minimum.accumulate(corner, out=corner)
+        corner += offset
     sums = np.cumsum(area)
     before = sums[heads] - area[heads]
     return corners, (sums - np.repeat(before, np.diff(heads, append=len(area)))) / 2
@@ -266,7 +282,7 @@ def _sorted_components(level, corners, area, width):
     """Sorts by level and takes the frame off the coordinates."""
     level = level.astype(np.uint8)
     order = np.argsort(level, kind="stable")
-    boxes = np.empty((len(level), 4), np.int64)
+    boxes = np.empty((len(level), 4), np.int32)
     first = corners[1][order]
     boxes[:, 0] = corners[0][order] - 1
     boxes[:, 1] = first // width - 1

@@ -18,9 +18,9 @@ def thresholds(interval: float = 0.001) -> np.ndarray:
 
 
 def resize_map(cam: np.ndarray, size: int) -> np.ndarray:
-    """Resizes a map [h, w] to [size, size] float64 as OpenCV does: cubic, a = -0.75, border repeated.
+    """Resizes a map [h, w] to [size, size] float64 by OpenCV's cubic interpolation.
 
-    The result may overshoot the range of the map.
+    Its kernel has a = -0.75, and the border is replicated. The result may leave the map's range.
 
     Raises:
         ValueError: The map is not two-dimensional or is empty.

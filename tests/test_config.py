@@ -1,0 +1,222 @@
+"""Checks of the config, and its way to a file and back."""
+
+import json
+import math
+
+import ml_collections
+import pytest
+
+from configs import base, folder, quickstart
+from ega_jax import config as configs
+from ega_jax.config import ConfigError, check
+from ega_jax.losses import PROBABILITIES
+
+
+def creatures():
+    config = base.get_config()
+    config.data.name = "creatures"
+    return config
+
+
+RECIPES = {
+    "base": base.get_config,
+    "base with creatures": creatures,
+    "folder": folder.get_config,
+    **{f"quickstart:{row}": lambda row=row: quickstart.get_config(row) for row in quickstart.ROWS},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_are_valid(recipe):
+    config = RECIPES[recipe]()
+    check(config)
+    check(config, num_devices=4)
+    with pytest.raises((AttributeError, KeyError), match="lambda_claen"):
+        config.ega.lambda_claen = 2.0
+
+
+@pytest.mark.parametrize(
+    ("row", "adversarial", "entropy"),
+    [
+        ("ega", True, True),
+        ("cam", False, False),
+        ("adversarial", True, False),
+        ("entropy", False, True),
+        *((probability, True, True) for probability in PROBABILITIES),
+    ],
+)
+def test_quickstart_rows(row, adversarial, entropy):
+    ega = quickstart.get_config(row).ega
+    assert ega.adversarial == adversarial
+    assert (ega.lambda_clean > 0) == (ega.lambda_adv > 0) == entropy
+    if row in PROBABILITIES:
+        assert ega.probability == row
+
+
+def test_quickstart_has_no_such_row():
+    with pytest.raises(ValueError, match="egaa.*choose one of.*adversarial"):
+        quickstart.get_config("egaa")
+
+
+IMPOSSIBLE = [
+    ("batch_size", 0),
+    ("batch_size", -4),
+    ("steps", 0),
+    ("epochs", 0.0),
+    ("epochs", -1.0),
+    ("epochs", math.inf),
+    ("epochs", math.nan),
+    ("log_every_steps", 0),
+    ("data.name", "imagenet"),
+    ("data.num_classes", 1),
+    ("data.train_images", 0),
+    ("data.val_images", -1),
+    ("data.test_images", -1),
+    ("data.crop_size", 0),
+    ("data.crop_size", 272),  # beyond resize_size
+    ("data.crop_size", 100),  # no multiple of the stride
+    ("model.name", "vgg19"),
+    ("model.width", 0.0),
+    ("model.width", math.nan),
+    ("model.feature_stride", 32),
+    ("model.dropout", 1.0),
+    ("model.dropout", -0.1),
+    ("model.dtype", "float16"),
+    ("ega.epsilon", -1.0),
+    ("ega.epsilon", math.nan),
+    ("ega.num_steps", -1),
+    ("ega.step_size", -1.0),
+    ("ega.lambda_clean", -1.0),
+    ("ega.lambda_adv", math.nan),
+    ("ega.probability", "softmax"),
+    ("ega.reduction", "max"),
+    ("ega.attack_bn_mode", "batch"),
+    ("optimizer.learning_rate", 0.0),
+    ("optimizer.learning_rate", math.nan),
+    ("optimizer.head_multiplier", -1.0),
+    ("optimizer.momentum", 1.0),
+    ("optimizer.weight_decay", -1e-4),
+    ("optimizer.clip_norm", 0.0),
+    ("optimizer.schedule", "linear"),
+    ("optimizer.warmup_epochs", -1.0),
+    ("optimizer.decay_factor", -0.1),
+    ("checkpoint.every_steps", 0),
+    ("checkpoint.keep", 0),
+    ("eval.batch_size", 0),
+    ("eval.every_epochs", -1.0),
+    ("eval.checkpoint", "newest"),
+    ("eval.map_size", 1),
+    ("eval.threshold", 1.0),
+    ("eval.threshold", 0.2005),  # no multiple of the interval
+    ("eval.threshold_interval", 0.0),
+    ("eval.threshold_interval", 0.6),
+    ("eval.pictures", -1),
+    ("predict.top_k", 0),
+    ("predict.threshold", 1.0),
+]
+
+
+def changed(changes):
+    config = base.get_config()
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE)
+def test_impossible_values(field, value):
+    with pytest.raises(ConfigError) as error:
+        check(changed({field: value}))
+    # The field, the value as it stands, and what to do.
+    message = str(error.value)
+    assert message.startswith(f"config.{field}={value!r}: ")
+    assert len(message.split(": ", 1)[1]) > 10
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 1},
+        {"data.num_classes": 2},
+        {"data.val_images": 0, "data.test_images": 0},
+        {"data.crop_size": 256},
+        {"data.crop_size": 232, "model.feature_stride": 8},
+        {"model.dtype": "bfloat16"},
+        {"ega.num_steps": 0},
+        {"ega.epsilon": 0.0},
+        {"optimizer.clip_norm": 1.0, "optimizer.momentum": 0.0},
+        {"eval.threshold": 0.0},
+        {"eval.threshold": 0.3, "eval.threshold_interval": 0.05},
+        {"eval.every_epochs": 0.0, "eval.map_size": 28},
+        {"ega.fast": True},
+        {"ega.fast": True, "ega.num_steps": 1},
+    ],
+)
+def test_corner_values(changes):
+    check(changed(changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ega.adversarial": False},
+        {"ega.epsilon": 2.0},
+        {"ega.num_steps": 2},
+        {"ega.num_steps": 0},
+        {"ega.targeted": True},
+        {"ega.random_start": True},
+    ],
+)
+def test_fast_and_what_it_excludes(changes):
+    with pytest.raises(ConfigError, match=r"config\.ega\.fast=True: "):
+        check(changed({"ega.fast": True, **changes}))
+
+
+@pytest.mark.parametrize("field", ["batch_size", "eval.batch_size"])
+@pytest.mark.parametrize(
+    ("value", "num_devices", "remedy"), [(30, 4, "28 or 32"), (3, 4, "to 4"), (7, 2, "6 or 8")]
+)
+def test_batches_must_divide_over_the_devices(field, value, num_devices, remedy):
+    config = changed({field: value})
+    check(config, num_devices=1)
+    with pytest.raises(ConfigError, match=rf"{field}={value}: .*{num_devices} devices.*{remedy}"):
+        check(config, num_devices)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_round_trip_through_a_file(tmp_path, recipe):
+    config = RECIPES[recipe]()
+    configs.save(config, tmp_path)
+    loaded = configs.load(tmp_path)
+    assert isinstance(loaded, ml_collections.ConfigDict)
+    assert loaded.to_dict() == config.to_dict()
+    assert isinstance(loaded.optimizer.decay_epochs, tuple)  # again: JSON has lists only
+    assert loaded.ega.num_steps is None
+    check(loaded, num_devices=4)
+    json.loads((tmp_path / "config.json").read_text())
+
+
+def test_class_names_round_trip(tmp_path):
+    names = ("ant", "Bär", "012.Yellow_headed_Blackbird")
+    configs.save_class_names(names, tmp_path / "new")
+    assert configs.load_class_names(tmp_path / "new") == list(names)
+
+
+@pytest.mark.parametrize("load", [configs.load, configs.load_class_names])
+@pytest.mark.parametrize("content", [None, "", "{", "\x00"])
+def test_unreadable_files(tmp_path, load, content):
+    for name in ("config.json", "classes.json"):
+        if content is not None:
+            (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=r"(config|classes)\.json.*workdir of a trained model"):
+        load(tmp_path)
+
+
+def test_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "results.json"
+    configs.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        configs.write_json(path, {"a": 2, "b": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    configs.write_json(path, {"a": 3})
+    assert json.loads(path.read_text()) == {"a": 3}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
