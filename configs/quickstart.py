@@ -28,7 +28,7 @@ def get_config(row: str = "ega") -> ml_collections.ConfigDict:
         raise ValueError(f"configs/quickstart.py has no row {row!r}; choose one of {ROWS}")
     config = base.get_config()
     config.batch_size = 64
-    config.epochs = 8.0
+    config.steps = 350  # 5.6 epochs
 
     config.data.name = "creatures"
     config.data.resize_size = 72
@@ -42,14 +42,16 @@ def get_config(row: str = "ega") -> ml_collections.ConfigDict:
         config.ega.lambda_clean = config.ega.lambda_adv = 0.0
     if row in PROBABILITIES:
         config.ega.probability = row
+    if config.ega.probability == "spatial_softmax":
+        config.ega.reduction = "sum"  # one distribution over the map: its entropy is the sum
 
-    config.optimizer.learning_rate = 0.05
+    config.optimizer.learning_rate = 0.1
     config.optimizer.head_multiplier = 1.0
     config.optimizer.schedule = "cosine"
-    config.optimizer.warmup_epochs = 1.0
+    config.optimizer.warmup_epochs = 0.8
 
     config.checkpoint.every_steps = 100
     config.eval.batch_size = 100
-    config.eval.every_epochs = 2.0
+    config.eval.every_epochs = 2.5
     config.log_every_steps = 20
     return config

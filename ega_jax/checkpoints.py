@@ -35,10 +35,7 @@ class Checkpoints:
         self.folder = epath.Path(workdir).absolute() / "checkpoints"
         self._last = _manager(self.folder / "last", keep)
         self._best = _manager(self.folder / "best", 1)
-        self.best_score = -np.inf
-        if (step := self._best.latest_step()) is not None:
-            path = self.folder / "best" / str(step)
-            self.best_score = read_manifest(path)["score"]
+        self.best_score = self._read_best_score()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -74,16 +71,29 @@ class Checkpoints:
         """Moves checkpoints of steps beyond `step` to `set_aside`: the run goes on from `step`."""
         for manager, name in ((self._last, "last"), (self._best, "best")):
             for newer in [s for s in manager.all_steps() if s > step]:
-                target = self.folder / "set_aside" / name
-                target.mkdir(parents=True, exist_ok=True)
-                count = len([p for p in target.iterdir() if p.name.startswith(f"{newer}.")])
-                (self.folder / name / str(newer)).rename(target / f"{newer}.{count}")
-                logger.info("checkpoint %s/%d moved to %s", name, newer, target)
+                self._set_aside(name, newer)
             manager.reload()
-        best = self._best.latest_step()
-        self.best_score = (
-            -np.inf if best is None else read_manifest(self.folder / "best" / str(best))["score"]
-        )
+        self.best_score = self._read_best_score()
+
+    def _read_best_score(self) -> float:
+        """Returns the score to beat; a best checkpoint that is damaged is moved out of the way."""
+        step = self._best.latest_step()
+        if step is None:
+            return -np.inf
+        try:
+            return read_manifest(self.folder / "best" / str(step))["score"]
+        except CheckpointError as error:
+            logger.warning("%s", error)
+            self._set_aside("best", step)
+            self._best.reload()
+            return -np.inf
+
+    def _set_aside(self, name: str, step: int) -> None:
+        target = self.folder / "set_aside" / name
+        target.mkdir(parents=True, exist_ok=True)
+        count = len([p for p in target.iterdir() if p.name.startswith(f"{step}.")])
+        (self.folder / name / str(step)).rename(target / f"{step}.{count}")
+        logger.info("Checkpoint %s/%d moved to %s.", name, step, target)
 
 
 def find(workdir: str | pathlib.Path, which: str) -> epath.Path:

@@ -73,6 +73,13 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         value = _get(c, field)
         _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
 
+    decay_epochs = c.optimizer.decay_epochs
+    _require(
+        all(epoch > 0 for epoch in decay_epochs),
+        "optimizer.decay_epochs",
+        decay_epochs,
+        "must all be positive",
+    )
     interval = c.eval.threshold_interval
     _require(
         0 < interval <= 0.5, "eval.threshold_interval", interval, "must lie in (0, 0.5], e.g. 0.001"
@@ -108,10 +115,11 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         )
     if c.ega.fast:
         _require(
-            c.ega.adversarial and c.ega.num_steps in (None, 1) and c.ega.epsilon <= 1,
+            c.ega.adversarial
+            and (c.ega.num_steps == 1 or (c.ega.num_steps is None and c.ega.epsilon <= 1)),
             "ega.fast",
             True,
-            "needs ega.adversarial, one attack step (ega.epsilon=1 or less)",
+            "needs ega.adversarial and a single step: set ega.num_steps=1",
         )
         _require(
             not (c.ega.targeted or c.ega.random_start),
@@ -132,7 +140,10 @@ def load(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
     Raises:
       ConfigError: the file is missing or unreadable.
     """
-    values = _read_json(pathlib.Path(workdir) / "config.json")
+    path = pathlib.Path(workdir) / "config.json"
+    values = _read_json(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no config; give the workdir of a trained model")
     return ml_collections.ConfigDict(_with_tuples(values))
 
 

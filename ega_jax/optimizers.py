@@ -31,10 +31,14 @@ def constant(base: float, *, total_steps: int, warmup_steps: int) -> Schedule:
 
 
 def _warm_up(base: float, steps: int, after: Schedule) -> Schedule:
-    """Joins a linear rise over `steps` steps and `after`, whose step 0 is the end of the rise."""
+    """Joins a linear rise over `steps` steps and `after`.
+
+    The rise begins one step above 0, at which the first batch would teach nothing.
+    """
     if not steps:
         return after
-    return optax.join_schedules([optax.linear_schedule(0.0, base, steps), after], [steps])
+    rise = optax.linear_schedule(base / steps, base, steps - 1)
+    return optax.join_schedules([rise, after], [steps])
 
 
 def sgd(

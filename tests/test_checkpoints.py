@@ -352,3 +352,16 @@ def test_manifest_names_every_array(finished):
     }
     entry = manifest["arrays"]["params/head/kernel"]
     assert entry["shape"] == [64, 3] and entry["dtype"] == "float32"
+
+
+def test_a_damaged_best_does_not_stop_the_run(workdir):
+    """Its score cannot be read, so it is set aside whole and the next one is the best so far."""
+    manifest = workdir / "checkpoints" / "best" / "2" / "manifest" / "metadata"
+    manifest.write_text("{")
+    with Checkpoints(workdir, keep=3) as saved:
+        assert saved.latest_step == 3
+        assert saved.best_score == -np.inf
+        assert saved.save_if_best(make_state(4), 1.0)
+    aside = workdir / "checkpoints" / "set_aside" / "best" / "2.0"
+    assert (aside / "manifest" / "metadata").read_text() == "{"
+    assert names(workdir / "checkpoints" / "best") == ["4"]

@@ -149,6 +149,7 @@ def test_impossible_values(field, value):
         {"eval.every_epochs": 0.0, "eval.map_size": 28},
         {"ega.fast": True},
         {"ega.fast": True, "ega.num_steps": 1},
+        {"ega.fast": True, "ega.num_steps": 1, "ega.epsilon": 4.0},
     ],
 )
 def test_corner_values(changes):

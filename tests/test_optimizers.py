@@ -130,7 +130,7 @@ def test_step_decay_after_a_warm_up():
         0.5, total_steps=40, warmup_steps=5, boundaries=(10, 20), factor=0.1
     )
     steps = [0, 1, 4, 5, 9, 10, 19, 20]
-    expected = [0.0, 0.1, 0.4, 0.5, 0.5, 0.05, 0.05, 0.005]
+    expected = [0.1, 0.2, 0.5, 0.5, 0.5, 0.05, 0.05, 0.005]
     np.testing.assert_allclose(rates(schedule, steps), expected, rtol=1e-5)
 
 
@@ -152,14 +152,14 @@ def test_cosine(warmup):
         atol=1e-7,
     )
     if warmup:
-        np.testing.assert_allclose(rates(schedule, [0, 1, 4]), [0.0, 0.1, 0.4], rtol=1e-5)
+        np.testing.assert_allclose(rates(schedule, [0, 1, 4]), [0.1, 0.2, 0.5], rtol=1e-5)
     falling = rates(schedule, range(warmup, 26))
     assert np.all(np.diff(falling) < 0)
 
 
 def test_warm_up_longer_than_the_run():
     schedule = optimizers.cosine(1.0, total_steps=5, warmup_steps=10)
-    np.testing.assert_allclose(rates(schedule, [0, 4]), [0.0, 0.4], rtol=1e-5)
+    np.testing.assert_allclose(rates(schedule, [0, 4]), [0.1, 0.5], rtol=1e-5)
 
 
 @pytest.mark.parametrize("warmup", [0, 4])
@@ -167,4 +167,4 @@ def test_constant(warmup):
     schedule = optimizers.constant(0.2, total_steps=10, warmup_steps=warmup)
     np.testing.assert_allclose(rates(schedule, [warmup, 9, 1000]), 0.2, rtol=1e-6)
     if warmup:
-        np.testing.assert_allclose(rates(schedule, [0, 2]), [0.0, 0.1], rtol=1e-6)
+        np.testing.assert_allclose(rates(schedule, [0, 2]), [0.05, 0.15], rtol=1e-6)
