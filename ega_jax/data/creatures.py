@@ -140,7 +140,7 @@ def _paint_creature(
     outline = np.concatenate([s.reshape(-1, 2) for _, s, clip in parts if clip is None]) @ pose
     low = outline.min(axis=0)
     extent = outline.max(axis=0) - low
-    side = rng.uniform(0.42, 0.71)
+    side = 0.32 + 0.46 * rng.beta(2, 2)  # of a square with the box's area: 10 to 60 %
     scale = min(side / np.sqrt(extent.prod()), 0.94 / extent.max())
     corner = 0.02 + rng.beta(0.4, 0.4, 2) * (0.96 - scale * extent)
     for paint_number, shape, clip in parts:
