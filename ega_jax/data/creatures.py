@@ -140,7 +140,7 @@ def _paint_creature(
     outline = np.concatenate([s.reshape(-1, 2) for _, s, clip in parts if clip is None]) @ pose
     low = outline.min(axis=0)
     extent = outline.max(axis=0) - low
-    side = 0.32 + 0.46 * rng.beta(2, 2)  # of a square with the box's area: 10 to 60 %
+    side = 0.32 + 0.46 * rng.beta(3, 3)  # of a square with the box's area: 10 to 60 %
     scale = min(side / np.sqrt(extent.prod()), 0.94 / extent.max())
     corner = 0.02 + rng.beta(0.4, 0.4, 2) * (0.96 - scale * extent)
     for paint_number, shape, clip in parts:
@@ -168,7 +168,7 @@ def _assemble(
     stretch = rng.uniform(0.87, 1.15, 2)
     gait = _rotation(rng.uniform(-20, 20))
     tail, tail_at = _rotation(rng.uniform(-30, 30)), (-0.45, -0.03) * stretch
-    head = _rotation(rng.uniform(-10, 10)) * rng.uniform(0.26, 0.3)
+    head = _rotation(rng.uniform(-10, 10)) * rng.uniform(0.31, 0.35)
     head_at = (0.5, rng.uniform(-0.3, -0.12)) * stretch
     return [
         (TAIL, shapes.TAILS[species.tail] @ tail + tail_at, None),
