@@ -1,31 +1,50 @@
 """Shows what is in a data set: a contact sheet, and figures that tell how hard it is.
 
-    python -m ega_jax.inspect_data --output=DIR
+    python -m ega_jax.main --mode=inspect --config=configs/quickstart.py
 
-Writes `<split>.png` and `<split>.json` for every split of the embedded data set. Two bounds belong
-to every localization figure: a map that knows the mask, at the network's resolution, is what a
-method can reach; one box in the middle of all images is what it reaches without looking.
+Two bounds belong to every localization figure: a map that knows the mask, at the network's
+resolution, is what a method can reach; one box in the middle of all images is what it reaches
+without looking.
 """
 
 import itertools
-import json
+import logging
 import pathlib
 from typing import Any
 
 import cv2
+import ml_collections
 import numpy as np
-from absl import app, flags
 
-from ega_jax import localization, visualize
+from ega_jax import build, localization, visualize
+from ega_jax import config as configs
 from ega_jax.data.source import Source
-from ega_jax.data.synthetic import SPLITS, creatures
 
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the pictures and figures.", required=True)
-IMAGES = flags.DEFINE_integer("images", 50, "Pictures on a contact sheet.", lower_bound=1)
+logger = logging.getLogger(__name__)
 
 TILE = 192  # pixels, longer side of a picture on the sheet
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
 FIXED = 0.2  # threshold
+
+
+def inspect_all(config: ml_collections.ConfigDict, workdir: str) -> list[dict[str, Any]]:
+    """Inspects every split that a config names, into the folder `data` of the workdir.
+
+    Raises:
+      ConfigError, DataError: the config or the data cannot be used.
+    """
+    configs.check(config)
+    results = []
+    for source in build.sources(config).values():
+        figures = inspect(
+            source,
+            grid=config.data.crop_size // config.model.feature_stride,
+            map_size=config.eval.map_size or config.data.crop_size,
+            output_dir=pathlib.Path(workdir) / "data",
+        )
+        logger.info("%s", table(figures))
+        results.append(figures)
+    return results
 
 
 def inspect(
@@ -58,7 +77,7 @@ def inspect(
             figures["mask_as_map"] = score_masks(source, grid, map_size)
     path = pathlib.Path(output_dir) / source.name.replace("/", "_")
     visualize.save_png(path.with_suffix(".png"), contact_sheet(source, num_tiles))
-    path.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    configs.write_json(path.with_suffix(".json"), figures)
     return figures
 
 
@@ -183,19 +202,3 @@ def table(figures: dict[str, Any]) -> str:
             "({oracle_threshold:.2f})".format(fixed=FIXED, **figures["mask_as_map"])
         )
     return "\n".join(lines)
-
-
-def main(argv: list[str]) -> None:
-    """Inspects every split of the embedded data set, at the quickstart's resolution."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments {argv[1:]}")
-    for split in SPLITS:
-        source = creatures(split)
-        figures = inspect(
-            source, grid=8, map_size=64, output_dir=OUTPUT.value, num_tiles=IMAGES.value
-        )
-        print(table(figures))
-
-
-if __name__ == "__main__":
-    app.run(main)

@@ -2,6 +2,7 @@
 
 | `--mode` | does | needs |
 | --- | --- | --- |
+| `inspect` | draws a contact sheet of the data and says how hard it is | `--config` |
 | `train` | trains or goes on, then evaluates | `--config` |
 | `eval` | scores a trained model on validation and test splits | `--workdir` or `--config` |
 | `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
@@ -23,16 +24,17 @@ from ml_collections import config_flags
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, e.g. configs/quickstart.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
 MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval", "predict", "score"], "What to do; see above."
+    "mode", "train", ["inspect", "train", "eval", "predict", "score"], "What to do; see above."
 )
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Checkpoint to go on from, or to use: last, best, a step, or a path."
 )
-IMAGES = flags.DEFINE_string("images", None, "predict: folder of pictures. score: see README.")
+IMAGES = flags.DEFINE_string(
+    "images", None, "predict: folder of pictures. score: of images, for their sizes."
+)
 SCOREMAPS = flags.DEFINE_string("scoremaps", None, "score: folder of <image_id>.npy heat maps.")
 METADATA = flags.DEFINE_string("metadata", None, "score: folder of metadata, one split or several.")
 MASKS = flags.DEFINE_string("masks", None, "score: folder that mask paths are relative to.")
-
 
 # What `predict` exits with when it had to skip pictures that cannot be read.
 SKIPPED = 3
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> int:
     _set_up_logging()
     # Late, so that --help and mistyped flags answer at once.
     from ega_jax import config as configs
-    from ega_jax import evaluate, predict, score, train
+    from ega_jax import evaluate, inspect_data, predict, score, train
     from ega_jax.checkpoints import CheckpointError
     from ega_jax.data.source import DataError
     from ega_jax.progress import NonFiniteLoss
@@ -56,6 +58,7 @@ def main(argv: list[str]) -> int:
             _require("scoremaps", "metadata")
             settings = {}
             if CONFIG.value:
+                configs.check(CONFIG.value)
                 settings = {
                     "map_size": CONFIG.value.eval.map_size or CONFIG.value.data.crop_size,
                     "threshold": CONFIG.value.eval.threshold,
@@ -72,6 +75,10 @@ def main(argv: list[str]) -> int:
             return 0
         if workdir is None:
             raise app.UsageError("--config or --workdir is missing")
+        if MODE.value == "inspect":
+            _require("config")
+            inspect_data.inspect_all(CONFIG.value, workdir)
+            return 0
         if MODE.value == "train":
             _require("config")
             train.train(CONFIG.value, workdir, checkpoint=CHECKPOINT.value)
@@ -116,15 +123,20 @@ def _default_workdir() -> str | None:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the flags; a config field that does not exist is a usage error like any other."""
+    """Parses the flags; a config or a field of it that does not exist is said in one line."""
     try:
-        return app.parse_flags_with_usage(argv)
+        rest = app.parse_flags_with_usage(argv)
+        if CONFIG.value:
+            CONFIG.value.to_dict()  # a file that could not be loaded says so only when it is used
     except AttributeError as error:
         fields = [a.split("=")[0] for a in argv if a.startswith(("--config.", "-config."))]
         sys.exit(
             f"error: no such field among {', '.join(fields)}: {error}\n"
             "All fields are in configs/base.py."
         )
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    return rest
 
 
 if __name__ == "__main__":

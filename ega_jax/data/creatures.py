@@ -149,7 +149,7 @@ def _paint_creature(
 
 def _choose_colours(colours: np.ndarray, rng: np.random.Generator, species: shapes.Species) -> None:
     hue, lightness, chroma = rng.uniform(), rng.uniform(0.3, 0.7), rng.uniform(0.08, 0.25)
-    contrast = rng.choice([-1, 1]) * rng.uniform(0.15, 0.22)
+    contrast = rng.choice([-1, 1]) * rng.uniform(0.18, 0.26)
     colours[BODY] = hue, lightness, chroma
     colours[COAT] = hue + rng.uniform(-0.06, 0.06), lightness + contrast, chroma
     colours[TAIL] = hue, lightness + contrast / 2, chroma

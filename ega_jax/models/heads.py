@@ -35,7 +35,7 @@ class ConvHead(nn.Module):
     def __call__(
         self, x: jax.Array, *, train: bool, aux: bool = False
     ) -> tuple[jax.Array, jax.Array]:
-        """Maps features `[B, h, w, C]` to logits `[B, K]` and the maps of K classes `[B, h, w, K]`."""
+        """Maps features `[B, h, w, C]` to logits `[B, K]` and class maps `[B, h, w, K]`."""
         for name in ("conv6_1", "conv6_2"):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = ConvBlock(

@@ -1,0 +1,151 @@
+"""The program as it is called: flags to exit codes and messages."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from ega_jax import main
+from tests.runs import TINY
+
+QUICKSTART = "--config=configs/quickstart.py"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, request):
+    """Calls the program with some flags: exit code and what it said on stderr."""
+    monkeypatch.chdir(request.config.rootpath)
+
+    def call(*arguments):
+        flags.FLAGS.unparse_flags()
+        for name in ("config", "workdir", "mode", "checkpoint", "images", "scoremaps", "metadata"):
+            flags.FLAGS[name].unparse()
+        try:
+            code = main.main(main._parse_flags(["ega_jax.main", *arguments]))
+        except SystemExit as stop:
+            if isinstance(stop.code, str):
+                return 1, stop.code
+            code = stop.code
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def fields(**overrides):
+    return [f"--config.{name}={value}" for name, value in (TINY | overrides).items()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([QUICKSTART, "--config.optimizer.lr=1"], "no such field among --config.optimizer.lr"),
+        ([QUICKSTART, "--config.learning_rat=1"], "All fields are in configs/base.py"),
+        (["--config=configs/nowhere.py"], "configs/nowhere.py"),
+        (
+            ["--mode=predict", "--workdir=/nowhere", "--images=."],
+            "cannot read /nowhere/config.json",
+        ),
+        ([QUICKSTART, "--config.batch_size=0"], "config.batch_size=0: must be at least 1"),
+        (["--config=configs/folder.py"], "set --config.data.root"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(run, arguments, message):
+    code, said = run(*arguments)
+    assert code == 1
+    assert message in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config or --workdir is missing"),
+        (["--mode=score"], "--mode=score needs --scoremaps and --metadata"),
+        (["--workdir=runs/x"], "--mode=train needs --config"),
+        ([QUICKSTART, "surplus"], "not understood: surplus"),
+    ],
+)
+def test_missing_and_surplus_flags(run, arguments, message):
+    with pytest.raises(main.app.UsageError, match=message):
+        run(*arguments)
+
+
+def test_unknown_row_is_named(run):
+    with pytest.raises(flags.IllegalFlagValueError, match="no row 'camm'; choose one of"):
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["ega_jax.main", f"{QUICKSTART}:camm"])
+
+
+@pytest.mark.parametrize(
+    ("config", "workdir"),
+    [(QUICKSTART, "runs/quickstart"), (f"{QUICKSTART}:cam", "runs/quickstart_cam")],
+)
+def test_default_workdir_is_named_after_the_config(run, monkeypatch, config, workdir):
+    from ega_jax import train
+
+    called = []
+    monkeypatch.setattr(train, "train", lambda *args, **kwargs: called.append((args, kwargs)))
+    assert run(config, "--config.seed=5", "--checkpoint=best")[0] == 0
+    (((config, where), kwargs),) = called
+    assert where == workdir
+    assert config.seed == 5
+    assert kwargs == {"checkpoint": "best"}
+
+
+def test_predict_needs_only_the_workdir_and_says_what_it_skipped(run, tiny_run, tmp_path):
+    workdir, _ = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(pictures / "a.png")
+    arguments = ["--mode=predict", f"--workdir={tmp_path}/run", f"--images={pictures}"]
+    assert run(*arguments)[0] == 0
+    (pictures / "b.png").write_bytes(b"no picture")
+    code, _ = run(*arguments)
+    assert code == main.SKIPPED
+    written = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    assert [p["image_id"] for p in written["predictions"]] == ["a.png"]
+    assert [p["image_id"] for p in written["skipped"]] == ["b.png"]
+
+
+def test_eval_needs_only_the_workdir(run, tiny_run, tmp_path):
+    workdir, results = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    assert run("--mode=eval", f"--workdir={tmp_path}/run")[0] == 0
+    again = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert again["test"] == results["test"]
+
+
+def test_eval_of_a_damaged_checkpoint(run, tiny_run, tmp_path):
+    workdir, _ = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "last" / "6" / "manifest" / "metadata").write_text("{")
+    code, said = run("--mode=eval", f"--workdir={tmp_path}/run")
+    assert code == 1
+    assert "last/6 is damaged" in said and "last/4" in said
+    assert run("--mode=eval", f"--workdir={tmp_path}/run", "--checkpoint=4")[0] == 0
+
+
+def test_inspect_leaves_sheets_and_figures(run, tmp_path):
+    arguments = ["--mode=inspect", QUICKSTART, f"--workdir={tmp_path}", *fields()]
+    assert run(*arguments)[0] == 0
+    names = {path.name for path in (tmp_path / "data").iterdir()}
+    assert names == {
+        f"creatures_{s}.{e}" for s in ("train", "val", "test") for e in ("png", "json")
+    }
+
+
+def test_score_from_the_command_line(run, tmp_path):
+    (tmp_path / "image_ids.txt").write_text("a.jpg")
+    (tmp_path / "class_labels.txt").write_text("a.jpg,0")
+    (tmp_path / "image_sizes.txt").write_text("a.jpg,20,20")
+    (tmp_path / "localization.txt").write_text("a.jpg,0,0,9,9")
+    np.save(tmp_path / "a.jpg.npy", np.pad(np.ones((112, 112)), (0, 112)))
+    arguments = [f"--{name}={tmp_path}" for name in ("scoremaps", "metadata", "workdir")]
+    assert run("--mode=score", *arguments)[0] == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["test"]["fixed"]["corloc_err"] == 0.0
