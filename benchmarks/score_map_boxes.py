@@ -5,7 +5,7 @@ of CPU time per map are printed. `contours` is `cv2.threshold` and `cv2.findCont
 times; `reference` adds what the reference evaluator does next: a rectangle and an area for every
 contour. Each turn goes through several maps, as an evaluation does, but one noisy map is enough.
 
-    python benchmarks/score_map_boxes.py --repeats=7 --json=times.json
+    python -m benchmarks.score_map_boxes --repeats=7 --json=times.json
 """
 
 import argparse

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     # Late, so that --help and mistyped flags answer at once.
     from ega_jax import config as configs
     from ega_jax import evaluate, inspect_data, predict, score, train
-    from ega_jax.checkpoints import CheckpointError
+    from ega_jax.checkpoints import CheckpointError, find
     from ega_jax.data.source import DataError
     from ega_jax.progress import NonFiniteLoss
 
@@ -73,8 +73,10 @@ def main(argv: list[str]) -> int:
                 **settings,
             )
             return 0
+        if workdir is None and os.path.isdir(CHECKPOINT.value):
+            workdir = str(pathlib.Path(CHECKPOINT.value).absolute().parents[2])
         if workdir is None:
-            raise app.UsageError("--config or --workdir is missing")
+            raise app.UsageError("--config, --workdir or the path of a --checkpoint is missing")
         if MODE.value == "inspect":
             _require("config")
             inspect_data.inspect_all(CONFIG.value, workdir)
@@ -83,7 +85,7 @@ def main(argv: list[str]) -> int:
             _require("config")
             train.train(CONFIG.value, workdir, checkpoint=CHECKPOINT.value)
             return 0
-        config = CONFIG.value or configs.load(workdir)
+        config = CONFIG.value or configs.load(find(workdir, CHECKPOINT.value).parents[2])
         if MODE.value == "eval":
             evaluate.evaluate(config, workdir, checkpoint=CHECKPOINT.value)
             return 0

@@ -142,17 +142,18 @@ class Trainer:
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
                     state, sums = self.step(state, self.placement.put_batch(batch))
                 progress.add(step, sums)
-                last, stop = step == self.total_steps, bool(stop_requested)
+                last = step == self.total_steps
                 if step % config.log_every_steps == 0 or last:
                     progress.report()
                 if eval_every and step % eval_every == 0 and not last and "val" in self.sources:
                     with progress.pause():
                         self.validate(state, saved, writer)
+                stop = bool(stop_requested)
                 if step % config.checkpoint.every_steps == 0 or last or stop:
                     with progress.pause():
                         progress.check()  # never save a state that a bad loss has spoilt
                         saved.save(state)
-                if stop and not last:
+                if stop:
                     saved.wait()
                     logger.info("Told to stop: saved step %d.", step)
                     raise SystemExit(STOPPED)

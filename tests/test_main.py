@@ -46,7 +46,7 @@ def fields(**overrides):
         (["--config=configs/nowhere.py"], "configs/nowhere.py"),
         (
             ["--mode=predict", "--workdir=/nowhere", "--images=."],
-            "cannot read /nowhere/config.json",
+            "no checkpoint 'last' in /nowhere",
         ),
         ([QUICKSTART, "--config.batch_size=0"], "config.batch_size=0: must be at least 1"),
         (["--config=configs/folder.py"], "set --config.data.root"),
@@ -62,7 +62,7 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--config or --workdir is missing"),
+        ([], "--config, --workdir or the path of a --checkpoint is missing"),
         (["--mode=score"], "--mode=score needs --scoremaps and --metadata"),
         (["--workdir=runs/x"], "--mode=train needs --config"),
         ([QUICKSTART, "surplus"], "not understood: surplus"),

@@ -26,7 +26,7 @@ def folder_source(
     check_files: bool = True,
     apply_exif: bool = True,
 ) -> Source:
-    """Make a data set of a folder of images and the field's metadata (see `metadata.py`).
+    """Makes a data set of a folder of images and the field's metadata (see `metadata.py`).
 
     Args:
       images: the folder that the ids are relative to.
@@ -95,7 +95,7 @@ def tree_source(
     check_files: bool = True,
     apply_exif: bool = True,
 ) -> Source:
-    """Make a data set without annotation of `root/<class>/<image>`.
+    """Makes a data set without annotation of `root/<class>/<image>`.
 
     Args:
       root: a folder with one folder per class; images end in .jpg, .jpeg or .png, in any case.
@@ -157,7 +157,7 @@ def tree_source(
 
 
 def _check_same_turn(split: Metadata, image_sizes: np.ndarray, apply_exif: bool) -> None:
-    """Check that no image lies on its side compared with the size its annotation is for."""
+    """Checks that no image lies on its side compared with the size its annotation is for."""
     swapped = (image_sizes[:, ::-1] == split.image_sizes).all(axis=1)
     swapped &= image_sizes[:, 0] != image_sizes[:, 1]
     if swapped.any():
@@ -179,7 +179,7 @@ def _check_same_turn(split: Metadata, image_sizes: np.ndarray, apply_exif: bool)
 def _mask_loader(
     split: Metadata, root: str | os.PathLike, check_files: bool
 ) -> Callable[[int, int], tuple[np.ndarray, np.ndarray]] | None:
-    """Make the `load_mask` of a `Source`; None if the split has no masks."""
+    """Makes the `load_mask` of a `Source`; None if the split has no masks."""
     if split.masks is None:
         return None
     if check_files:
@@ -219,7 +219,7 @@ def _check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
 
 
 def _read_mask(path: str, size: int) -> np.ndarray:
-    """Read one mask as wsolevaluation does: nearest pixel, foreground above 0.5."""
+    """Reads one mask as wsolevaluation does: nearest pixel, foreground above 0.5."""
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))

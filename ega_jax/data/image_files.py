@@ -22,7 +22,7 @@ _THREADS = 16  # a check waits for the disk or the network far more than it comp
 def read_headers(
     paths: Sequence[str], name: str, apply_exif: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Check every image file without decoding it and read its size and orientation.
+    """Checks every image file without decoding it and reads its size and orientation.
 
     Files are opened in parallel. A file that is cut off is found by its missing end marker; damage
     in the middle of a file shows only when it is decoded.
@@ -58,7 +58,7 @@ def read_headers(
 
 
 def _read_header(path: str) -> tuple[int, int, int] | str:
-    """Read the stored width and height and the orientation, or say what is wrong."""
+    """Reads the stored width and height and the orientation, or says what is wrong."""
     try:
         with open(path, "rb") as file:
             with Image.open(file, formats=_FORMATS) as image:
@@ -78,7 +78,7 @@ def _read_header(path: str) -> tuple[int, int, int] | str:
 
 
 def _read_orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; like a viewer, take what is undefined or garbled for upright."""
+    """Reads the EXIF orientation; like a viewer, takes what is undefined or garbled for upright."""
     try:
         # Not image.getexif(): for a PNG that would decode the pixels.
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
@@ -88,7 +88,7 @@ def _read_orientation(image: Image.Image) -> int:
 
 
 def _decodes(path: str) -> bool:
-    """Decode a file that does not end as it should: bytes after its end marker are harmless."""
+    """Decodes a file that does not end as it should: bytes after its end marker are harmless."""
     try:
         _decode(tf.io.read_file(path))
     except tf.errors.InvalidArgumentError:
@@ -99,7 +99,7 @@ def _decodes(path: str) -> bool:
 def file_loader(
     paths: Sequence[str], orientations: np.ndarray | None = None
 ) -> Callable[[Any], Any]:
-    """Make the `load_image` of a `Source` whose images are files.
+    """Makes the `load_image` of a `Source` whose images are files.
 
     Args:
       paths: the N files, JPEG or PNG: colour, grey, palette, CMYK, with alpha (dropped), 8 or 16
@@ -125,7 +125,7 @@ def _decode(data: Any) -> Any:
 
 
 def _upright(image: Any, orientation: Any) -> Any:
-    """Undo an EXIF orientation: swap the axes if it does, then mirror in the new frame."""
+    """Undoes an EXIF orientation: swap the axes if it does, then mirror in the new frame."""
 
     def when(orientations: tuple[int, ...], change: Callable[[Any], Any], image: Any) -> Any:
         applies = tf.reduce_any(orientation == np.array(orientations, np.uint8))

@@ -50,7 +50,7 @@ class Metadata:
     ignore_masks: tuple[str, ...] | None = None
 
     def boxes_per_image(self) -> tuple[np.ndarray, ...] | None:
-        """Group the boxes: per image `[K, 4]` int64, in the order of the lines."""
+        """Groups the boxes: per image `[K, 4]` int64, in the order of the lines."""
         if self.boxes is None:
             return None
         counts = np.bincount(self.box_images, minlength=len(self.image_ids))
@@ -59,7 +59,7 @@ class Metadata:
 
 
 def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> Metadata:
-    """Read and check the metadata of one split; see the module's docstring for the layout.
+    """Reads and checks the metadata of one split; see the module's docstring for the layout.
 
     Args:
       folder: the folder of the text files.
@@ -93,7 +93,7 @@ def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> 
 
 
 def check_boxes(metadata: Metadata, image_sizes: np.ndarray | None) -> None:
-    """Check that every box is a box and, where the sizes are known, inside its image.
+    """Checks that every box is a box and, where the sizes are known, inside its image.
 
     Args:
       metadata: a split, with or without boxes.
@@ -124,7 +124,7 @@ def check_boxes(metadata: Metadata, image_sizes: np.ndarray | None) -> None:
 def _read_rows(
     path: pathlib.Path, columns: tuple[int, ...], optional: bool = False
 ) -> list[list[str]]:
-    """Split the lines of `path` at commas: row i is line i + 1. All rows are of the same width."""
+    """Splits the lines of `path` at commas: row i is line i + 1. All rows are of the same width."""
     if optional and not path.exists():
         return []
     try:
@@ -151,7 +151,7 @@ def _read_rows(
 
 
 def _integers(path: pathlib.Path, rows: list[list[str]]) -> np.ndarray:
-    """Convert all columns after the first: `[rows, columns - 1]` int64."""
+    """Converts all columns after the first: `[rows, columns - 1]` int64."""
     values = []
     for number, row in enumerate(rows, start=1):
         for text in row[1:]:
@@ -167,7 +167,7 @@ def _integers(path: pathlib.Path, rows: list[list[str]]) -> np.ndarray:
 def _image_positions(
     path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]
 ) -> np.ndarray:
-    """Look up the image of each row, `[rows]` int64; every image must have at least one row."""
+    """Looks up the image of each row, `[rows]` int64; every image must have at least one row."""
     try:
         positions = np.array([index_of[row[0]] for row in rows], np.int64)
     except KeyError as error:
@@ -189,7 +189,7 @@ def _image_positions(
 def _one_per_image(
     path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]
 ) -> np.ndarray:
-    """Find the row of each image, `[images]` int64; a second row of an image is an error."""
+    """Finds the row of each image, `[images]` int64; a second row of an image is an error."""
     positions = _image_positions(path, rows, index_of)
     if len(positions) > len(index_of):
         row = _first_repeat(positions.tolist())
@@ -198,7 +198,7 @@ def _one_per_image(
 
 
 def _first_repeat(items: list) -> int:
-    """Find where an item appears for the second time, in a list where one does."""
+    """Finds where an item appears for the second time, in a list where one does."""
     first = {item: position for position, item in reversed(list(enumerate(items)))}
     return next(position for position, item in enumerate(items) if first[item] != position)
 
@@ -239,7 +239,7 @@ def _read_sizes(path: pathlib.Path, index_of: dict[str, int]) -> np.ndarray | No
 
 
 def _read_localization(path: pathlib.Path, index_of: dict[str, int]) -> dict:
-    """Read boxes or masks, whichever the first line holds, as fields of `Metadata`."""
+    """Reads boxes or masks, whichever the first line holds, as fields of `Metadata`."""
     rows = _read_rows(path, columns=(5, 3), optional=True)
     if not rows:
         return {}

@@ -45,7 +45,7 @@ def train_batches(
     prefetch: int = 2,
     num_threads: int | None = None,
 ) -> Iterator[Batch]:
-    """Make the training batches of steps `start_step` to `num_steps` - 1 for one process.
+    """Makes the training batches of steps `start_step` to `num_steps` - 1 for one process.
 
     Each pass over the data is another permutation; batches run on across its end, so nothing is
     dropped and nothing repeated within a pass.
@@ -120,7 +120,7 @@ def eval_batches(
     prefetch: int = 2,
     num_threads: int | None = None,
 ) -> Iterator[Batch]:
-    """Make the evaluation batches for one process: every image once over all processes, in order.
+    """Makes the evaluation batches for one process: every image once over all processes, in order.
 
     All processes make the same number of batches of the same shape. The last global batch is
     padded with the source's last image, `mask` False.
@@ -196,7 +196,7 @@ def _batches(
     prefetch: int,
     num_threads: int | None,
 ) -> Iterator[Batch]:
-    """Build the pipeline now, so that mistakes show now, and return its iterator.
+    """Builds the pipeline now, so that mistakes show now, and return its iterator.
 
     `index_at`, `is_real` and `transform` are graph code that takes an example's global position.
     """
@@ -248,7 +248,7 @@ def _iterate(
 
 
 def _explain(source: Source, indices: list[int], error: Exception) -> DataError:
-    """Find the image of a failed batch that cannot be read: TensorFlow's message names none."""
+    """Finds the image of a failed batch that cannot be read: TensorFlow's message names none."""
     for index in indices:
         try:
             source.load_image(tf.constant(index, tf.int64))

@@ -10,7 +10,7 @@ from ega_jax.data.tf_on_cpu import tf
 
 
 def resize(image: Any, size: int) -> Any:
-    """Resize to a square; the aspect ratio is not kept.
+    """Resizes to a square; the aspect ratio is not kept.
 
     Args:
       image: `[H, W, 3]` uint8.
@@ -25,7 +25,7 @@ def resize(image: Any, size: int) -> Any:
 def train_image(
     image: Any, seed: Any, *, resize_size: int, crop_size: int, flip: bool = True
 ) -> Any:
-    """Resize, crop at a random place and mirror every other image.
+    """Resizes, crop at a random place and mirror every other image.
 
     Args:
       image: `[H, W, 3]` uint8.
@@ -46,7 +46,7 @@ def train_image(
 
 
 def ten_crop(image: Any, *, resize_size: int, crop_size: int) -> Any:
-    """Resize, then crop the corners and the centre, each as it is and mirrored.
+    """Resizes, then crop the corners and the centre, each as it is and mirrored.
 
     Args:
       image: `[H, W, 3]` uint8.
@@ -72,7 +72,7 @@ def ten_crop(image: Any, *, resize_size: int, crop_size: int) -> Any:
 
 
 def _resized_window(image: Any, size: int, offset: Any, window: int) -> Any:
-    """Resize to `[size, size]`, computing only the `[window, window]` part at `offset` (y, x).
+    """Resizes to `[size, size]`, computing only the `[window, window]` part at `offset` (y, x).
 
     A quarter cheaper than cropping afterwards; the same pixels but for ties in the rounding.
     """

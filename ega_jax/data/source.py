@@ -49,7 +49,7 @@ class Source:
 
 
 def array_loader(images: np.ndarray) -> Callable[[Any], Any]:
-    """Make the `load_image` of a `Source` whose images are in memory.
+    """Makes the `load_image` of a `Source` whose images are in memory.
 
     Args:
       images: `[N, H, W, 3]` uint8 RGB; copied once, then shared by every pipeline.

@@ -18,7 +18,7 @@ def creatures(
     seed: int = 0,
     num_classes: int = len(SPECIES),
 ) -> Source:
-    """Draw one split of the embedded data set: one creature per image, with box and mask.
+    """Draws one split of the embedded data set: one creature per image, with box and mask.
 
     Image i depends on `seed`, the split and i alone. Classes take turns, so they are balanced up to
     one image. Draws about a thousand images a second.

@@ -25,12 +25,12 @@ class BoxCounts:
     Paper: IoU greater than 0.5. / Here: at least, as in clovaai/wsolevaluation.
 
     Attributes:
-        thresholds: [T] float64.
-        single: [3, T] int64, images whose largest contour has a correct box, for every delta.
-        multi: [3, T] int64, images of which any contour has a correct box, for every delta.
-        top1: [T] int64, images of `single` at 0.5 that are also classified correctly.
-        top5: [T] int64, images of `single` at 0.5 whose label is among the five best classes.
-        images: Number of all images.
+      thresholds: [T] float64.
+      single: [3, T] int64, images whose largest contour has a correct box, for every delta.
+      multi: [3, T] int64, images of which any contour has a correct box, for every delta.
+      top1: [T] int64, images of `single` at 0.5 that are also classified correctly.
+      top5: [T] int64, images of `single` at 0.5 whose label is among the five best classes.
+      images: Number of all images.
     """
 
     def __init__(self, thresholds: Sequence[float] | np.ndarray):
@@ -56,13 +56,13 @@ class BoxCounts:
         its class is predicted (is among the five best) and the box of that map is correct.
 
         Args:
-            score_map: [S, S] float64 in [0, 1], map of the ground-truth class.
-            boxes: [B, 4] ground-truth boxes in pixels of the map (`scale_boxes`), B >= 1.
-            top1_correct: Whether the best class is the label.
-            top5_correct: Whether the label is among the five best classes.
+          score_map: [S, S] float64 in [0, 1], map of the ground-truth class.
+          boxes: [B, 4] ground-truth boxes in pixels of the map (`scale_boxes`), B >= 1.
+          top1_correct: Whether the best class is the label.
+          top5_correct: Whether the label is among the five best classes.
 
         Raises:
-            ValueError: There is no ground-truth box, or one is malformed.
+          ValueError: There is no ground-truth box, or one is malformed.
         """
         boxes = check_boxes(boxes)
         if not len(boxes):
@@ -84,7 +84,7 @@ class BoxCounts:
         """Returns the counts of both.
 
         Raises:
-            ValueError: They were taken at different thresholds.
+          ValueError: They were taken at different thresholds.
         """
         _check_same_thresholds(self, other)
         mine, theirs = self.to_arrays(), other.to_arrays()
@@ -112,7 +112,7 @@ class BoxCounts:
         accuracy.
 
         Raises:
-            ValueError: The threshold is not one of those counted, or no image was.
+          ValueError: The threshold is not one of those counted, or no image was.
         """
         (index,) = np.nonzero(np.isclose(self.thresholds, threshold, rtol=0, atol=1e-9))
         if not len(index):
@@ -132,7 +132,7 @@ class BoxCounts:
         `at`; `threshold` is that of CorLoc, `thresholds` holds those of the others.
 
         Raises:
-            ValueError: The splits were counted at different thresholds, or one has no images.
+          ValueError: The splits were counted at different thresholds, or one has no images.
         """
         _check_same_thresholds(self, validation)
         best = validation._best()
@@ -156,7 +156,7 @@ class BoxCounts:
         `box_acc` and `box_acc_v2`: they are MaxBoxAcc and MaxBoxAccV2 of clovaai/wsolevaluation.
 
         Raises:
-            ValueError: No image was counted.
+          ValueError: No image was counted.
         """
         figures = self.carried_over(self)
         for part in (figures, figures["thresholds"]):
@@ -168,7 +168,7 @@ class BoxCounts:
         """Returns MaxBoxAccV2 in percent.
 
         Raises:
-            ValueError: No image was counted.
+          ValueError: No image was counted.
         """
         return self.oracle()["max_box_acc_v2"]
 

@@ -26,10 +26,10 @@ class ThresholdBoxes(NamedTuple):
     unless that is outside the map. A level without foreground has the one box 0, 0, 0, 0.
 
     Attributes:
-        largest: [L, 4] box of the contour with the largest area.
-        contours: [N, 4] boxes of all contours, also of those around holes, level by level.
-        starts: [L] index of the first box of every level in `contours`; no level is empty.
-        level_of: [T] the level of every threshold.
+      largest: [L, 4] box of the contour with the largest area.
+      contours: [N, 4] boxes of all contours, also of those around holes, level by level.
+      starts: [L] index of the first box of every level in `contours`; no level is empty.
+      level_of: [T] the level of every threshold.
     """
 
     largest: np.ndarray
@@ -53,14 +53,14 @@ def boxes_at_thresholds(score_map: np.ndarray, thresholds: np.ndarray) -> Thresh
     The foreground at a threshold t is `q > int(t * max(q))` with q the 8-bit map.
 
     Args:
-        score_map: [H, W] float64 in [0, 1].
-        thresholds: [T] in [0, 1], any order.
+      score_map: [H, W] float64 in [0, 1].
+      thresholds: [T] in [0, 1], any order.
 
     Returns:
-        The boxes, equal to those of clovaai/wsolevaluation.
+      The boxes, equal to those of clovaai/wsolevaluation.
 
     Raises:
-        ValueError: There is no threshold, or one is outside [0, 1].
+      ValueError: There is no threshold, or one is outside [0, 1].
     """
     # 16 bits whose upper byte is the 8-bit map, exactly: scaling by 256 does not round.
     heights = np.asarray(score_map, np.float64) * 255
@@ -95,15 +95,15 @@ def boxes_at(score_map: np.ndarray, threshold: float, multi_contour: bool = True
     """Computes the boxes of a score map at one threshold.
 
     Args:
-        score_map: [H, W] float64 in [0, 1].
-        threshold: In [0, 1].
-        multi_contour: All contours; otherwise the one with the largest area.
+      score_map: [H, W] float64 in [0, 1].
+      threshold: In [0, 1].
+      multi_contour: All contours; otherwise the one with the largest area.
 
     Returns:
-        [n, 4] int64, n >= 1, as in `ThresholdBoxes`.
+      [n, 4] int64, n >= 1, as in `ThresholdBoxes`.
 
     Raises:
-        ValueError: The threshold is outside [0, 1].
+      ValueError: The threshold is outside [0, 1].
     """
     levels = quantize(score_map)
     (level,) = _integer_thresholds(levels, [threshold])
@@ -114,15 +114,15 @@ def largest_box(score_map: np.ndarray, threshold: float, image_size: tuple[int, 
     """Computes the box of the largest contour in pixels of the original image.
 
     Args:
-        score_map: [H, W] float64 in [0, 1].
-        threshold: In [0, 1].
-        image_size: Width and height of the original image.
+      score_map: [H, W] float64 in [0, 1].
+      threshold: In [0, 1].
+      image_size: Width and height of the original image.
 
     Returns:
-        [4] int64 `x0, y0, x1, y1`, inside the image; 0, 0, 0, 0 where there is no foreground.
+      [4] int64 `x0, y0, x1, y1`, inside the image; 0, 0, 0, 0 where there is no foreground.
 
     Raises:
-        ValueError: The threshold is outside [0, 1].
+      ValueError: The threshold is outside [0, 1].
     """
     (box,) = boxes_at(score_map, threshold, multi_contour=False)
     scale = np.divide(image_size, score_map.shape[::-1])
@@ -157,7 +157,7 @@ def _largest_parts(parts, holes, levels, wanted):
     first in OpenCV's order.
 
     Returns:
-        The indices of the nonempty levels [M] and of the components [M].
+      The indices of the nonempty levels [M] and of the components [M].
     """
     first = np.flatnonzero(np.diff(parts.level, prepend=-1))
     nonempty, counts = parts.level[first], np.diff(first, append=len(parts.level))

@@ -7,17 +7,17 @@ def scale_boxes(boxes: np.ndarray, image_size: tuple[int, int], size: int = 224)
     """Scales ground-truth boxes from the image to the score map, rounding down.
 
     Args:
-        boxes: [B, 4] `x0, y0, x1, y1` in pixels of the original image.
-        image_size: Width and height of the original image.
-        size: Height and width S of the score map.
+      boxes: [B, 4] `x0, y0, x1, y1` in pixels of the original image.
+      image_size: Width and height of the original image.
+      size: Height and width S of the score map.
 
     Returns:
-        [B, 4] int64, `int(x * S / width)` and `int(y * S / height)`.
+      [B, 4] int64, `int(x * S / width)` and `int(y * S / height)`.
 
     Source: clovaai/wsolevaluation.
 
     Raises:
-        ValueError: A box is not four numbers, is inverted or has a negative corner.
+      ValueError: A box is not four numbers, is inverted or has a negative corner.
     """
     width, height = image_size
     boxes = check_boxes(boxes)
@@ -30,11 +30,11 @@ def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     Corners count as pixels of the box, so a side is `x1 - x0 + 1` long.
 
     Args:
-        boxes: [A, 4] `x0, y0, x1, y1`, x1 >= x0, y1 >= y0.
-        others: [B, 4] the same.
+      boxes: [A, 4] `x0, y0, x1, y1`, x1 >= x0, y1 >= y0.
+      others: [B, 4] the same.
 
     Returns:
-        [A, B] float64 in [0, 1].
+      [A, B] float64 in [0, 1].
 
     Source: clovaai/wsolevaluation.
     """
@@ -63,7 +63,7 @@ def check_boxes(boxes: np.ndarray) -> np.ndarray:
     """Returns the boxes as an array [B, 4].
 
     Raises:
-        ValueError: A box is not four numbers, is inverted or has a negative corner.
+      ValueError: A box is not four numbers, is inverted or has a negative corner.
     """
     boxes = np.asarray(boxes)
     if boxes.ndim != 2 or boxes.shape[1] != 4:

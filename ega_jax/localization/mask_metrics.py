@@ -12,10 +12,10 @@ class PixelCounts:
     The sums of the counts of parts of a data set are the counts of the whole.
 
     Attributes:
-        thresholds: [T] float64, increasing, in [0, 1).
-        foreground: [T + 2] int64, foreground pixels with a score in `[edges[i], edges[i + 1])`, for
-            the edges `thresholds, 1, 2, 3`.
-        background: [T + 2] int64, the same of the background.
+      thresholds: [T] float64, increasing, in [0, 1).
+      foreground: [T + 2] int64, foreground pixels with a score in `[edges[i], edges[i + 1])`, for
+        the edges `thresholds, 1, 2, 3`.
+      background: [T + 2] int64, the same of the background.
 
     Source: clovaai/wsolevaluation.
     """
@@ -24,7 +24,7 @@ class PixelCounts:
         """Starts at zero for these thresholds [T].
 
         Raises:
-            ValueError: They do not increase, or are not in [0, 1).
+          ValueError: They do not increase, or are not in [0, 1).
         """
         self.thresholds = np.array(thresholds, np.float64)
         steps = np.diff(self.thresholds, append=1)
@@ -40,12 +40,12 @@ class PixelCounts:
         """Adds one image.
 
         Args:
-            score_map: [S, S] float64 in [0, 1].
-            mask: [S, S], foreground where it is not zero.
-            ignore: [S, S]; pixels where it is not zero and `mask` is are left out.
+          score_map: [S, S] float64 in [0, 1].
+          mask: [S, S], foreground where it is not zero.
+          ignore: [S, S]; pixels where it is not zero and `mask` is are left out.
 
         Raises:
-            ValueError: The shapes differ.
+          ValueError: The shapes differ.
         """
         foreground = np.asarray(mask) != 0
         ignored = np.zeros_like(foreground) if ignore is None else np.asarray(ignore) != 0
@@ -61,7 +61,7 @@ class PixelCounts:
         """Returns the counts of both.
 
         Raises:
-            ValueError: They were taken at different thresholds.
+          ValueError: They were taken at different thresholds.
         """
         if not np.array_equal(self.thresholds, other.thresholds):
             raise ValueError(
@@ -95,7 +95,7 @@ class PixelCounts:
         Like the reference it starts from the second highest bin; the highest, [2, 3), is empty.
 
         Raises:
-            ValueError: There is no foreground pixel.
+          ValueError: There is no foreground pixel.
         """
         if not self.foreground.any():
             raise ValueError(
