@@ -28,7 +28,7 @@ def get_config(row: str = "ega") -> ml_collections.ConfigDict:
         raise ValueError(f"configs/quickstart.py has no row {row!r}; choose one of {ROWS}")
     config = base.get_config()
     config.batch_size = 64
-    config.steps = 380  # 6 epochs
+    config.steps = 320  # 5 epochs
 
     config.data.name = "creatures"
     config.data.resize_size = 72
