@@ -57,10 +57,14 @@ def pgd(
         noise = jax.random.uniform(key, images.shape, images.dtype, -radius, radius)
         start = project(images + noise, images, attack)
     gradient = jax.grad(loss)
-    result = jax.lax.fori_loop(
-        0, attack.num_steps, lambda _, x: step(x, gradient(x), images, attack), start
-    )
-    return jax.lax.stop_gradient(result)
+
+    def ascend(_: int, x: jax.Array) -> jax.Array:
+        return step(x, gradient(x), images, attack)
+
+    if attack.num_steps == 1:
+        # Not a loop of one: XLA's CPU backend runs convolutions within loops several times slower.
+        return jax.lax.stop_gradient(ascend(0, start))
+    return jax.lax.stop_gradient(jax.lax.fori_loop(0, attack.num_steps, ascend, start))
 
 
 def step(x: jax.Array, gradient: jax.Array, images: jax.Array, attack: Attack) -> jax.Array:
