@@ -114,7 +114,7 @@ def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path, undist
 
 @pytest.mark.slow
 def test_sigkill_at_five_random_moments_loses_nothing(tmp_path, undisturbed_process):
-    """The moments: some time after a step that is drawn, so in a step, in a save, in a validation."""
+    """Some time after a step that is drawn: within a step, a save or a validation."""
     random = np.random.default_rng(0)
     step = 0
     for _ in range(5):
