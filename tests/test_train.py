@@ -226,3 +226,42 @@ def test_evaluation_does_not_depend_on_the_batch_size(tiny_run, tmp_path, batch_
     again = evaluate.evaluate(tiny(**{"eval.batch_size": batch_size}), str(tmp_path))
     assert again["test"] == results["test"]
     assert again["validation"] == results["validation"]
+
+
+def test_ten_crops_are_reported_beside_the_whole_image(tiny_run, tmp_path):
+    original, results = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    test = evaluate.evaluate(tiny(**{"eval.ten_crop": True}), str(tmp_path))["test"]
+    assert test["top1_cls_err_single"] == results["test"]["top1_cls_err"]
+    assert test["fixed"]["corloc_err"] == results["test"]["fixed"]["corloc_err"]
+    assert test["top1_cls_err"] <= test["fixed"]["top1_loc_err"]
+
+
+def test_the_best_checkpoint_can_be_the_one_that_is_reported(tiny_run, tmp_path):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    best = int(checkpoints.find(tmp_path, "best").name)
+    assert train.train(tiny(**{"eval.checkpoint": "best"}), str(tmp_path))["step"] == best
+    assert evaluate.evaluate(tiny(), str(tmp_path), checkpoint="best")["step"] == best
+
+
+def test_each_row_of_the_quickstart_is_what_it_says(tmp_path):
+    """What is off costs nothing: no auxiliary branch, no term in the loss."""
+    terms = {}
+    for row in ("cam", "adversarial", "entropy", "ega"):
+        trainer = train.Trainer(tiny(row), str(tmp_path))
+        state = jax.eval_shape(trainer.init, jax.random.key(0))
+        batch = {
+            "image": jax.ShapeDtypeStruct((8, 32, 32, 3), np.uint8),
+            "label": jax.ShapeDtypeStruct((8,), np.int32),
+            "mask": jax.ShapeDtypeStruct((8,), bool),
+        }
+        _, sums = jax.eval_shape(trainer.step, state, batch)
+        terms[row] = {name for name in sums if name.startswith(("ce_", "entropy_"))}
+        assert ("batch_stats_aux" in state.model_state) == (row in ("adversarial", "ega"))
+    assert terms == {
+        "cam": {"ce_clean"},
+        "adversarial": {"ce_clean", "ce_adv"},
+        "entropy": {"ce_clean", "entropy_clean"},
+        "ega": {"ce_clean", "ce_adv", "entropy_clean", "entropy_adv"},
+    }

@@ -4,7 +4,7 @@ import numpy as np
 
 from ega_jax.data.creature_shapes import SPECIES
 from ega_jax.data.creatures import draw
-from ega_jax.data.source import Source, array_loader
+from ega_jax.data.source import DataError, Source, array_loader
 
 SPLITS = {"train": 4000, "val": 300, "test": 500}  # images by default
 MIN_SIZE = 32  # pixels; below, the marks on a small head cannot be told apart
@@ -35,18 +35,18 @@ def creatures(
       The split, with one box and a mask per image; nothing is to be ignored.
 
     Raises:
-      ValueError: an argument is out of range.
+      DataError: an argument is out of range.
     """
     if split not in SPLITS:
-        raise ValueError(f"creatures has no split {split!r}; choose one of {', '.join(SPLITS)}")
+        raise DataError(f"creatures has no split {split!r}; choose one of {', '.join(SPLITS)}")
     if num_images is None:
         num_images = SPLITS[split]
     if num_images < 1:
-        raise ValueError(f"num_images={num_images} must be at least 1")
+        raise DataError(f"num_images={num_images} must be at least 1")
     if image_size < MIN_SIZE:
-        raise ValueError(f"image_size={image_size} must be at least {MIN_SIZE} pixels")
+        raise DataError(f"image_size={image_size} must be at least {MIN_SIZE} pixels")
     if not 2 <= num_classes <= len(SPECIES):
-        raise ValueError(f"num_classes={num_classes} must be from 2 to {len(SPECIES)}")
+        raise DataError(f"num_classes={num_classes} must be from 2 to {len(SPECIES)}")
     labels = np.arange(num_images, dtype=np.int32) % num_classes
     images = np.empty((num_images, image_size, image_size, 3), np.uint8)
     masks = np.empty((num_images, image_size, image_size), bool)
