@@ -4,6 +4,17 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 
+# Preset `paper`: the entropy of Eq. 7 and 8, with the weights of Tab. 7. How a map becomes a
+# probability the paper does not say; this is the reading that the measurements on `creatures`
+# support (README): of the four it alone helps both boxes and masks without costing accuracy.
+PAPER = {
+    "lambda_clean": 1.0,  # weight of the clean map's entropy
+    "lambda_adv": 0.01,  # weight of the adversarial map's entropy
+    "probability": "sigmoid",  # or minmax, class_softmax, spatial_softmax; see losses.cam_entropy
+    "reduction": "mean",  # over the map's pixels: mean, or sum as Eq. 7 is written
+}
+
+
 def get_config() -> ml_collections.ConfigDict:
     """Returns EGA as the paper describes it, but for the data."""
     config = ml_collections.ConfigDict()
@@ -49,11 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.ega.targeted = False  # attack towards a random class instead of away from the true one
     config.ega.attack_bn_mode = "eval"  # statistics in the attack: eval (running) or train (batch)
     config.ega.fast = False  # take the attack's gradient from the clean pass
-    config.ega.lambda_clean = 1.0  # weight of the clean map's entropy (Eq. 8)
-    config.ega.lambda_adv = 0.01  # weight of the adversarial map's entropy
-    # How a map becomes a probability (Eq. 7): minmax, class_softmax, spatial_softmax, sigmoid.
-    config.ega.probability = "minmax"
-    config.ega.reduction = "mean"  # over the map's pixels: mean, or sum as Eq. 7 is written
+    config.ega.update(PAPER)
 
     config.optimizer = ml_collections.ConfigDict()  # SGD with Nesterov momentum
     config.optimizer.learning_rate = 0.001  # of the trunk

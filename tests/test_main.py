@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -20,11 +21,14 @@ def run(capsys, monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
 
     def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ega_jax.main", *arguments])  # config_flags looks there
         flags.FLAGS.unparse_flags()
+        for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+            delattr(flags.FLAGS, name)  # a process parses its config once; here it is many
         for name in ("config", "workdir", "mode", "checkpoint", "images", "scoremaps", "metadata"):
             flags.FLAGS[name].unparse()
         try:
-            code = main.main(main._parse_flags(["ega_jax.main", *arguments]))
+            code = main.main(main._parse_flags(sys.argv))
         except SystemExit as stop:
             if isinstance(stop.code, str):
                 return 1, stop.code
