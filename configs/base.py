@@ -3,7 +3,6 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-
 # Preset `paper`: the entropy of Eq. 7 and 8, with the weights of Tab. 7. How a map becomes a
 # probability the paper does not say; this is the reading that the measurements on `creatures`
 # support (README): of the four it alone helps both boxes and masks without costing accuracy.
