@@ -113,7 +113,7 @@ class Scores:
         Returns:
           `images`; with a classifier `top1_cls_err` and `top5_cls_err`, by ten crops if they were
           used, and then `top1_cls_err_single` by the whole image; with boxes `fixed`, `val` and
-          `oracle`, as `localization.BoxMetrics` gives them; with masks `pxap`.
+          `oracle`, as `localization.BoxCounts` gives them; with masks `pxap`.
         """
         result: dict[str, Any] = {"images": self.images}
         if self.classified:
