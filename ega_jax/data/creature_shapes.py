@@ -103,6 +103,7 @@ CRESTS = {
 }
 
 # Marks are clipped to head and crest.
+SLANT = np.sqrt(0.5) * np.array([[1, 1], [-1, 1]])  # by 45 degrees
 MARKS = {
     "bars": drawing(*(bar(x, -2, x + 0.36, 2) for x in (-0.9, -0.18, 0.54))),
     "rungs": drawing(*(bar(-2, y, 2, y + 0.36) for y in (-0.9, -0.18, 0.54))),
@@ -125,7 +126,7 @@ MARKS = {
         )
     ),
     "pinwheel": drawing(*(blade(np.pi / 3 * (2 * i + 0.5), 0.5) for i in range(3))),
-    "visor": drawing(bar(0.1, -2, 2, 2)),
+    "sashes": drawing(*(bar(-2, y, 2, y + 0.5) @ SLANT for y in (-0.8, 0.25))),
 }
 
 
@@ -151,5 +152,5 @@ SPECIES = (
     Species("frecklin", "freckles", True, "ears", "saddle", "fork"),
     Species("chequin", "checks", False, "bald", "belly", "club"),
     Species("whirlo", "pinwheel", False, "horn", "rings", "spike"),
-    Species("visorel", "visor", False, "knob", "lattice", "paddle"),
+    Species("sashel", "sashes", False, "knob", "lattice", "paddle"),
 )
