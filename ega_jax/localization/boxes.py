@@ -63,12 +63,12 @@ def boxes_at_thresholds(score_map: np.ndarray, thresholds: np.ndarray) -> Thresh
       ValueError: There is no threshold, or one is outside [0, 1].
     """
     # 16 bits whose upper byte is the 8-bit map, exactly: scaling by 256 does not round.
-    heights = np.asarray(score_map, np.float64) * 255
-    heights *= 256
-    heights = heights.astype(np.uint16)
+    heights = (np.asarray(score_map, np.float64) * (255 * 256)).astype(np.uint16)
     levels = (heights >> 8).astype(np.uint8)
     height, width = levels.shape
-    wanted, level_of = np.unique(_integer_thresholds(levels, thresholds), return_inverse=True)
+    level_of = _integer_thresholds(levels, thresholds)
+    is_wanted = np.bincount(level_of) > 0
+    wanted, level_of = np.flatnonzero(is_wanted), (np.cumsum(is_wanted) - 1)[level_of]
     parts = _at_levels(foreground_components(heights), wanted)
     holes = _at_levels(hole_components(heights), wanted)
     nonempty, largest_parts = _largest_parts(parts, holes, levels, wanted)
