@@ -11,8 +11,9 @@ import pytest
 
 from ega_jax.models.blocks import ConvBlock
 from ega_jax.models.heads import ConvHead
+from ega_jax.models.inputs import SCALINGS
 from ega_jax.models.norm import AUX, MAIN
-from ega_jax.models.vgg import MEAN, STD, VGG16
+from ega_jax.models.vgg import VGG16
 from tests import tiny
 
 NARROW = {"num_classes": 5, "width": 1 / 64, "feature_stride": 8}
@@ -120,8 +121,9 @@ def test_maps_are_the_weighted_features():
 
 def test_images_are_normalized_inside(images):
     """The first convolution sees (image - mean) / std: an image of the mean colour becomes 0."""
-    np.testing.assert_allclose(MEAN, (0.485, 0.456, 0.406))
-    np.testing.assert_allclose(STD, (0.229, 0.224, 0.225))
+    mean, std = SCALINGS["imagenet"]
+    np.testing.assert_allclose(mean, (0.485, 0.456, 0.406))
+    np.testing.assert_allclose(std, (0.229, 0.224, 0.225))
     model = VGG16(**NARROW, batch_norm=False)
     variables = tiny.variables(model, shape=images.shape)
     variables["params"]["conv1_1"]["conv"]["bias"] *= 0
@@ -138,9 +140,9 @@ def test_images_are_normalized_inside(images):
         )
         return state["intermediates"]["conv1_1"]["__call__"][0]
 
-    mean_colour = jnp.broadcast_to(jnp.array(MEAN), (1, 16, 16, 3))
+    mean_colour = jnp.broadcast_to(jnp.array(mean), (1, 16, 16, 3))
     np.testing.assert_allclose(first(mean_colour), 0.0, atol=1e-6)
-    normalized = (np.asarray(images) - np.array(MEAN)) / np.array(STD)
+    normalized = (np.asarray(images) - np.array(mean)) / np.array(std)
     expected = (normalized[0, 4:7, 7:10] * np.asarray(kernel)[..., 0]).sum()
     np.testing.assert_allclose(first(images)[0, 5, 8, 0], max(expected, 0.0), rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,8 @@
-"""Convolution, batch norm, ReLU: the unit that backbones and heads are built from."""
+"""Convolution, batch norm, ReLU, pooling: what backbones and heads are built from.
+
+Paddings are PyTorch's: as many pixels before as after, also where the stride is 2. JAX's `SAME`
+would put one more at the end there, and move what every later pixel sees (docs/alignment.md).
+"""
 
 from typing import Any
 
@@ -12,29 +16,96 @@ from ega_jax.models.norm import DualBatchNorm
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-class ConvBlock(nn.Module):
-    """Convolution with bias, then batch norm if asked for, then ReLU.
+def scale(channels: int, width: float, groups: int = 1) -> int:
+    """Multiplies a published number of channels by `width`, to a positive multiple of `groups`."""
+    return groups * max(1, round(channels * width / groups))
 
-    The convolution keeps its bias under a batch norm, where it is redundant: torchvision's VGG16-BN
-    has it, and its weights fit only so.
+
+class ConvBlock(nn.Module):
+    """Convolution, then batch norm and ReLU where asked for.
+
+    Attributes:
+      features: channels of the output.
+      kernel_size: side of the kernel, or height and width.
+      strides: of the convolution.
+      padding: pixels on every side; None: half the kernel, which keeps the size at stride 1.
+      groups: of channels that see only each other (AlexNet).
+      use_bias: torchvision's VGG16-BN has a bias under its batch norm, redundant as it is; its
+        Inceptions and ResNet have none.
+      batch_norm: batch norm after the convolution.
+      epsilon: of the batch norm.
+      dual: with an auxiliary batch norm.
+      relu: ReLU at the end.
+      dtype: of the computation.
     """
 
     features: int
-    kernel_size: int = 3
+    kernel_size: int | tuple[int, int] = 3
+    strides: int = 1
+    padding: int | None = None
+    groups: int = 1
+    use_bias: bool = True
     batch_norm: bool = False
+    epsilon: float = 1e-5
     dual: bool = False
+    relu: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, aux: bool = False) -> jax.Array:
-        """Maps `[B, H, W, C]` to `[B, H, W, features]`."""
+        """Maps `[B, H, W, C]` to `[B, H', W', features]`."""
+        kernel = self.kernel_size
+        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        padding = [k // 2 if self.padding is None else self.padding for k in kernel]
         x = nn.Conv(
             self.features,
-            (self.kernel_size, self.kernel_size),
+            kernel,
+            strides=self.strides,
+            padding=[(p, p) for p in padding],
+            feature_group_count=self.groups,
+            use_bias=self.use_bias,
             kernel_init=he_normal_fan_out,
             dtype=self.dtype,
             name="conv",
         )(x)
         if self.batch_norm:
-            x = DualBatchNorm(dual=self.dual, dtype=self.dtype, name="bn")(x, train=train, aux=aux)
-        return nn.relu(x)
+            x = DualBatchNorm(dual=self.dual, epsilon=self.epsilon, dtype=self.dtype, name="bn")(
+                x, train=train, aux=aux
+            )
+        return nn.relu(x) if self.relu else x
+
+
+def max_pool(
+    x: jax.Array, window: int, strides: int, *, padding: int = 0, ceil_mode: bool = False
+) -> jax.Array:
+    """Takes the maximum over square windows, with PyTorch's borders.
+
+    Args:
+      x: `[B, H, W, C]`.
+      window: side of a window.
+      strides: between windows.
+      padding: pixels on every side, which never win.
+      ceil_mode: add a last window that sticks out at the end, if pixels would be left over and it
+        begins inside the image or the padding before it.
+    """
+    sides = []
+    for size in x.shape[1:3]:
+        left_over = (size + 2 * padding - window) % strides
+        begins = size + 2 * padding - left_over - window + strides  # where one more would begin
+        more = ceil_mode and left_over and begins < size + padding
+        sides.append((padding, padding + strides - left_over if more else padding))
+    return nn.max_pool(x, (window, window), strides=(strides, strides), padding=sides)
+
+
+def local_response_norm(
+    x: jax.Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+) -> jax.Array:
+    """Divides by `(1 + alpha * mean of squares over size neighbouring channels) ** beta`.
+
+    Of AlexNet (Krizhevsky et al., 2012) in Caffe's and PyTorch's form, which divides `alpha` by
+    `size`; channels beyond the first and the last count as 0.
+    """
+    squares = jnp.square(x.astype(jnp.float32))
+    sides = [(0, 0)] * 3 + [((size - 1) // 2, size // 2)]
+    total = jax.lax.reduce_window(squares, 0.0, jax.lax.add, (1, 1, 1, size), (1,) * 4, sides)
+    return (x / (1 + alpha / size * total) ** beta).astype(x.dtype)

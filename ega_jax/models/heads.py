@@ -13,18 +13,21 @@ class ConvHead(nn.Module):
     """The paper's head: two 3x3 convolutions, one 1x1 to the classes, global average.
 
     Averaging after the 1x1 convolution equals weighting averaged features (Eq. 1 and 2, up to the
-    constant h*w), so channel c of the last map is the class activation map of class c (Eq. 3).
+    constant h*w), so channel c of the last map is the class activation map of class c (Eq. 3), and
+    a head that averages first and then has a dense layer is the same head.
 
     Attributes:
       num_classes: channels of the class maps.
-      features: channels of the two 3x3 convolutions (paper: 1024).
-      batch_norm: batch norm after the two 3x3 convolutions.
+      convs: number of 3x3 convolutions (paper: 2).
+      features: channels of the 3x3 convolutions (paper: 1024).
+      batch_norm: batch norm after the 3x3 convolutions.
       dual: with an auxiliary branch.
       dropout: rate before each convolution, as in SPG's and ACoL's heads; 0 switches it off.
       dtype: of the computation; class maps and logits are float32.
     """
 
     num_classes: int
+    convs: int = 2
     features: int = 1024
     batch_norm: bool = False
     dual: bool = False
@@ -36,14 +39,14 @@ class ConvHead(nn.Module):
         self, x: jax.Array, *, train: bool, aux: bool = False
     ) -> tuple[jax.Array, jax.Array]:
         """Maps features `[B, h, w, C]` to logits `[B, K]` and class maps `[B, h, w, K]`."""
-        for name in ("conv6_1", "conv6_2"):
+        for i in range(1, self.convs + 1):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = ConvBlock(
                 self.features,
                 batch_norm=self.batch_norm,
                 dual=self.dual,
                 dtype=self.dtype,
-                name=name,
+                name=f"conv6_{i}",
             )(x, train=train, aux=aux)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         maps = nn.Conv(
