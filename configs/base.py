@@ -44,10 +44,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.flip = True  # and mirrored at random
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "vgg16"
+    config.model.name = "vgg16"  # vgg16, googlenet, inception_v3, resnet50, alexnet
+    # Weights to start from: .pth or .safetensors with torchvision's names, Keras's .h5 for VGG16;
+    # local or gs://. Empty: from scratch.
+    config.model.pretrained = ""
+    config.model.input_scaling = "imagenet"  # what the weights expect; see models/inputs.py
     config.model.width = 1.0  # factor on every channel count
     config.model.feature_stride = 16  # 16: a 14x14 map at 224 pixels; 8: 28x28
-    config.model.batch_norm = True  # everywhere or nowhere; the auxiliary one needs it
+    # VGG16, GoogLeNet: with or without; Inception v3, ResNet-50: with; AlexNet: without. The
+    # auxiliary batch norm needs it.
+    config.model.batch_norm = True
+    config.model.head_convs = 2  # 3x3 convolutions before the classifier; paper: 2
+    config.model.head_batch_norm = True  # after them too, where the trunk has it
     config.model.dropout = 0.0  # in the head
     config.model.dtype = "float32"  # or bfloat16; parameters, statistics, losses stay float32
 
@@ -64,7 +72,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.optimizer = ml_collections.ConfigDict()  # SGD with Nesterov momentum
     config.optimizer.learning_rate = 0.001  # of the trunk
-    config.optimizer.head_multiplier = 10.0  # the head learns this much faster
+    config.optimizer.head_multiplier = 10.0  # the head learns this much faster,
+    config.optimizer.head_modules = ("head",)  # which is all modules whose names begin so
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 5e-4
     config.optimizer.decay_norm_and_bias = True  # decay biases and batch norms too

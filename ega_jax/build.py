@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Sequence
 
-import flax.linen as nn
 import jax.numpy as jnp
 import ml_collections
 import optax
@@ -15,10 +14,9 @@ from ega_jax.data.folder import folder_source, tree_source
 from ega_jax.data.source import DataError, Source
 from ega_jax.data.synthetic import creatures
 from ega_jax.methods.ega import EGA
-from ega_jax.models.vgg import VGG16
+from ega_jax.models import NETWORKS, Network
 
 SPLITS = ("train", "val", "test")
-MODELS = {"vgg16": VGG16}
 
 
 def sources(
@@ -100,16 +98,20 @@ def _check_classes(source: Source, data: ml_collections.ConfigDict) -> Source:
     return source
 
 
-def model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
     """Builds the network, with an auxiliary batch norm if adversarial images will need it."""
-    return MODELS[config.model.name](
+    settings = config.model
+    return NETWORKS[settings.name](
         num_classes=num_classes,
-        width=config.model.width,
-        feature_stride=config.model.feature_stride,
-        batch_norm=config.model.batch_norm,
-        dual=config.model.batch_norm and config.ega.adversarial,
-        dropout=config.model.dropout,
-        dtype=jnp.dtype(config.model.dtype),
+        width=settings.width,
+        feature_stride=settings.feature_stride,
+        batch_norm=settings.batch_norm,
+        dual=settings.batch_norm and config.ega.adversarial,
+        head_convs=settings.head_convs,
+        head_batch_norm=settings.head_batch_norm,
+        dropout=settings.dropout,
+        input_scaling=settings.input_scaling,
+        dtype=jnp.dtype(settings.dtype),
     )
 
 
@@ -174,5 +176,6 @@ def optimizer(
         weight_decay=settings.weight_decay,
         decay_norm_and_bias=settings.decay_norm_and_bias,
         head_multiplier=settings.head_multiplier,
+        head_modules=settings.head_modules,
         clip_norm=settings.clip_norm,
     )

@@ -11,6 +11,8 @@ import ml_collections
 
 from ega_jax import losses
 from ega_jax.methods.ega import ATTACK_BN_MODES
+from ega_jax.models import NETWORKS
+from ega_jax.models.inputs import SCALINGS
 
 
 class ConfigError(ValueError):
@@ -39,6 +41,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("ega.step_size", 0),
         ("ega.lambda_clean", 0),
         ("ega.lambda_adv", 0),
+        ("model.head_convs", 0),
         ("optimizer.head_multiplier", 0),
         ("optimizer.weight_decay", 0),
         ("optimizer.warmup_epochs", 0),
@@ -61,8 +64,8 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         _require(value is None or 0 <= value < 1, field, value, "must lie in [0, 1)")
     for field, choices in [
         ("data.name", ("folder", "creatures")),
-        ("model.name", ("vgg16",)),
-        ("model.feature_stride", (8, 16)),
+        ("model.name", tuple(NETWORKS)),
+        ("model.input_scaling", tuple(SCALINGS)),
         ("model.dtype", ("float32", "bfloat16")),
         ("ega.probability", losses.PROBABILITIES),
         ("ega.reduction", losses.REDUCTIONS),
@@ -97,12 +100,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         c.data.crop_size,
         f"must not exceed data.resize_size={c.data.resize_size}",
     )
-    _require(
-        c.data.crop_size % c.model.feature_stride == 0,
-        "data.crop_size",
-        c.data.crop_size,
-        f"must be a multiple of model.feature_stride={c.model.feature_stride}",
-    )
+    _check_network(c)
     for field in ("batch_size", "eval.batch_size"):
         value = _get(c, field)
         lower = value - value % num_devices
@@ -127,6 +125,36 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
             True,
             "takes the clean pass's gradient: set ega.targeted and ega.random_start to false",
         )
+
+
+def _check_network(config: ml_collections.ConfigDict) -> None:
+    """Looks for what the network does not have."""
+    model = config.model
+    network = NETWORKS[model.name]
+    for field, choices in [
+        ("feature_stride", network.feature_strides),
+        ("batch_norm", network.batch_norms),
+    ]:
+        _require(
+            model[field] in choices,
+            f"model.{field}",
+            model[field],
+            f"{model.name} has {' or '.join(map(str, choices))}",
+        )
+    size = config.data.crop_size
+    if network.halves:
+        _require(
+            size % model.feature_stride == 0,
+            "data.crop_size",
+            size,
+            f"must be a multiple of model.feature_stride={model.feature_stride}",
+        )
+    _require(
+        size >= network.smallest_image,
+        "data.crop_size",
+        size,
+        f"{model.name} needs at least {network.smallest_image}",
+    )
 
 
 def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:

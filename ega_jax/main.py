@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
     from ega_jax import evaluate, inspect_data, predict, score, train
     from ega_jax.checkpoints import CheckpointError, find
     from ega_jax.data.source import DataError
+    from ega_jax.models.weight_files import WeightFileError
     from ega_jax.progress import NonFiniteLoss
 
     workdir = WORKDIR.value or _default_workdir()
@@ -92,7 +93,13 @@ def main(argv: list[str]) -> int:
         _require("images")
         skipped = predict.predict(config, workdir, IMAGES.value, checkpoint=CHECKPOINT.value)
         return SKIPPED if skipped else 0
-    except (configs.ConfigError, DataError, CheckpointError, NonFiniteLoss) as error:
+    except (
+        configs.ConfigError,
+        DataError,
+        CheckpointError,
+        WeightFileError,
+        NonFiniteLoss,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

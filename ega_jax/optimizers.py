@@ -1,5 +1,6 @@
 """Learning-rate schedules and SGD with parameter groups, after the field's training code."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def sgd(
     weight_decay: float,
     decay_norm_and_bias: bool,
     head_multiplier: float,
+    head_modules: Sequence[str] = ("head",),
     clip_norm: float | None,
 ) -> optax.GradientTransformation:
     """Builds SGD with Nesterov momentum in the order of PyTorch's `SGD(nesterov=True)`.
@@ -59,7 +61,8 @@ def sgd(
       momentum: of the Nesterov rule.
       weight_decay: L2 coefficient.
       decay_norm_and_bias: decay biases and batch norm scales too, as PyTorch does by default.
-      head_multiplier: factor on the learning rate of the parameters under `head`.
+      head_multiplier: factor on the learning rate of the head.
+      head_modules: the head is all parameters under modules whose names begin with one of these.
       clip_norm: bound on the gradient's global norm, before weight decay; None for no bound.
     """
     parts = []
@@ -70,7 +73,7 @@ def sgd(
         parts.append(optax.add_decayed_weights(weight_decay, mask))
     parts.append(optax.trace(momentum, nesterov=True))
     if head_multiplier != 1:
-        parts.append(optax.masked(optax.scale(head_multiplier), _is_head))
+        parts.append(optax.masked(optax.scale(head_multiplier), _is_in(tuple(head_modules))))
     parts.append(optax.scale_by_learning_rate(schedule))
     return optax.chain(*parts)
 
@@ -82,6 +85,8 @@ def _is_kernel(params: Any) -> Any:
     )
 
 
-def _is_head(params: Any) -> Any:
-    """Marks the leaves under `head`."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "head", params)
+def _is_in(modules: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Makes a function that marks the leaves under modules whose names begin with one of these."""
+    return functools.partial(
+        jax.tree_util.tree_map_with_path, lambda path, _: path[0].key.startswith(modules)
+    )

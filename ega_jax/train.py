@@ -17,6 +17,7 @@ from ega_jax import build, evaluate, steps
 from ega_jax import config as configs
 from ega_jax.checkpoints import Checkpoints, find, restore
 from ega_jax.data.pipeline import train_batches
+from ega_jax.models import pretrained
 from ega_jax.progress import Progress
 from ega_jax.scores import Scores
 from ega_jax.sharding import Placement
@@ -47,6 +48,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = 
     Raises:
       ConfigError, DataError, ValueError: the config or the data cannot be used.
       CheckpointError: the checkpoint is damaged or of another model.
+      WeightFileError: the pretrained weights are damaged or of another network.
       NonFiniteLoss: a loss term is not finite; the last good checkpoint is kept.
       SystemExit: with code `STOPPED`, after saving, when told to stop by SIGTERM.
     """
@@ -72,7 +74,7 @@ class Trainer:
         self.source = self.sources["train"]
         self.total_steps = build.total_steps(config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
-        model = build.model(config, self.source.num_classes)
+        self.model = model = build.model(config, self.source.num_classes)
         tx = build.optimizer(config, self.schedule)
         self.evaluator = evaluate.Evaluator(config, model, self.placement)
         self.init = functools.partial(
@@ -93,6 +95,8 @@ class Trainer:
         key = jax.random.key(self.config.seed)
         if saved.latest_step is None and checkpoint == "last":
             state = jax.jit(self.init, out_shardings=self.placement.replicated)(key)
+            if self.config.model.pretrained:
+                state = self.read_pretrained(state)
         else:
             path = find(self.workdir, checkpoint)
             state = self.restore(path)
@@ -114,6 +118,13 @@ class Trainer:
             self.placement.num_devices,
         )
         return state
+
+    def read_pretrained(self, state: steps.TrainState) -> steps.TrainState:
+        """Puts a weight file's parameters and statistics into a fresh state."""
+        variables = {"params": state.params, **state.model_state}
+        variables = pretrained.load(self.config.model.pretrained, self.model, variables)
+        variables = self.placement.replicate(variables)
+        return state.replace(params=variables.pop("params"), model_state=variables)
 
     def restore(self, path: Any) -> steps.TrainState:
         """Reads a checkpoint of this run's network and optimizer."""

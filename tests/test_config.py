@@ -6,7 +6,7 @@ import math
 import ml_collections
 import pytest
 
-from configs import base, folder, quickstart
+from configs import base, folder, quickstart, rows
 from ega_jax import config as configs
 from ega_jax.config import ConfigError, check
 from ega_jax.losses import PROBABILITIES
@@ -22,7 +22,7 @@ RECIPES = {
     "base": base.get_config,
     "base with creatures": creatures,
     "folder": folder.get_config,
-    **{f"quickstart:{row}": lambda row=row: quickstart.get_config(row) for row in quickstart.ROWS},
+    **{f"quickstart:{row}": lambda row=row: quickstart.get_config(row) for row in rows.ROWS},
 }
 
 
@@ -79,6 +79,8 @@ IMPOSSIBLE = [
     ("model.width", 0.0),
     ("model.width", math.nan),
     ("model.feature_stride", 32),
+    ("model.head_convs", -1),
+    ("model.input_scaling", "zero-mean"),
     ("model.dropout", 1.0),
     ("model.dropout", -0.1),
     ("model.dtype", "float16"),
@@ -133,9 +135,31 @@ def test_impossible_values(field, value):
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.name": "resnet50", "model.batch_norm": False}, "model.batch_norm=False: resnet50"),
+        ({"model.name": "alexnet"}, "model.batch_norm=True: alexnet has False"),
+        (
+            {"model.name": "alexnet", "model.batch_norm": False, "model.feature_stride": 8},
+            "model.feature_stride=8: alexnet has 16",
+        ),
+        (
+            {"model.name": "alexnet", "model.batch_norm": False, "data.crop_size": 64},
+            "data.crop_size=64: alexnet needs at least 67",
+        ),
+    ],
+)
+def test_what_a_network_does_not_have(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        check(changed(changes))
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"steps": 1},
+        {"model.name": "googlenet", "data.crop_size": 225},
+        {"model.name": "resnet50", "model.feature_stride": 32, "model.head_convs": 0},
         {"data.num_classes": 2},
         {"data.val_images": 0, "data.test_images": 0},
         {"data.crop_size": 256},

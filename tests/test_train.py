@@ -16,7 +16,10 @@ from clu import metric_writers
 
 from ega_jax import checkpoints, evaluate, progress, sharding, train
 from ega_jax.config import ConfigError
+from ega_jax.models.blocks import scale
+from ega_jax.models.weight_files import WeightFileError, write_safetensors
 from ega_jax.tables import flatten
+from tests import plain_networks as plain
 from tests.runs import TINY, final_arrays, tiny
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -269,3 +272,49 @@ def test_each_row_of_the_quickstart_is_what_it_says(tmp_path):
         "entropy": {"ce_clean", "entropy_clean"},
         "ega": {"ce_clean", "ce_adv", "entropy_clean", "entropy_adv"},
     }
+
+
+def narrow_weights(path, width):
+    """Writes a VGG16-BN trunk of the tiny run's width under torchvision's names."""
+    shapes = {}
+    for _, index, outputs, inputs in plain.vgg16_layers(batch_norm=True):
+        outputs, inputs = scale(outputs, width), 3 if inputs == 3 else scale(inputs, width)
+        shapes |= {f"features.{index}.weight": (outputs, inputs, 3, 3)}
+        shapes |= {f"features.{index}.bias": (outputs,)}
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            shapes |= {f"features.{index + 1}.{leaf}": (outputs,)}
+    state = plain.draw(shapes)
+    write_safetensors(path, state, {})
+    return state
+
+
+def test_starts_from_pretrained_weights(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    state = narrow_weights(weights, TINY["model.width"])
+    config = tiny(**{"model.pretrained": str(weights), "steps": 2, "eval.every_epochs": 0.0})
+    trainer = train.Trainer(config, str(tmp_path / "run"))
+    with checkpoints.Checkpoints(tmp_path / "run", keep=2) as saved:
+        start = trainer.start(saved, "last")
+    first = start.params["conv1_1"]
+    np.testing.assert_array_equal(
+        first["conv"]["kernel"], state["features.0.weight"].transpose(2, 3, 1, 0)
+    )
+    np.testing.assert_array_equal(first["bn"]["aux"]["scale"], state["features.1.weight"])
+    for collection, branch in (("batch_stats", "main"), ("batch_stats_aux", "aux")):
+        statistics = start.model_state[collection]["conv5_3"]["bn"][branch]
+        np.testing.assert_array_equal(statistics["mean"], state["features.41.running_mean"])
+        np.testing.assert_array_equal(statistics["var"], state["features.41.running_var"])
+    results = train.train(config, str(tmp_path / "run"))
+    assert results["step"] == 2
+    weights.unlink()  # who goes on does not need it any more
+    config.steps = 3
+    assert train.train(config, str(tmp_path / "run"))["step"] == 3
+
+
+def test_weights_that_do_not_fit_stop_the_run_at_its_start(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    narrow_weights(weights, 2 * TINY["model.width"])
+    config = tiny(**{"model.pretrained": str(weights)})
+    with pytest.raises(WeightFileError, match="does not fit VGG16 .*of another shape: features.0"):
+        train.train(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run" / "config.json").exists()

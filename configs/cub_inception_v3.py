@@ -1,0 +1,20 @@
+r"""EGA on CUB-200-2011 with Inception v3, which the field calls GoogLeNet.
+
+Tab. 1 and 6, GoogLeNet-EGA as the authors' code has it. The paper's figures: Top-1 cls err 27.89,
+Top-1 loc err 54.26 (57.26 in its text). Not reproduced yet.
+
+    python -m ega_jax.main --config=configs/cub_inception_v3.py --config.data.root=IMAGES \
+        --config.data.metadata=metadata/CUB \
+        --config.model.pretrained=inception_v3_google-1a9a5a14.pth
+
+After a colon: rows of `configs/rows.py` and `reference`.
+"""
+
+import ml_collections
+
+from configs import protocol
+
+
+def get_config(row: str = "ega") -> ml_collections.ConfigDict:
+    """Returns the recipe of a row."""
+    return protocol.recipe("cub", "inception_v3", row)

@@ -1,0 +1,19 @@
+r"""EGA on ILSVRC with AlexNet-GAP, without batch norm.
+
+The backbone of AlexNet-GAP in Tab. 5 (the paper's figure for it: CorLoc err 45.01, row `cam`).
+The paper trains no EGA on it.
+
+    python -m ega_jax.main --config=configs/ilsvrc_alexnet.py --config.data.root=IMAGES \
+        --config.data.metadata=metadata/ILSVRC
+
+After a colon: rows of `configs/rows.py`.
+"""
+
+import ml_collections
+
+from configs import protocol
+
+
+def get_config(row: str = "ega") -> ml_collections.ConfigDict:
+    """Returns the recipe of a row."""
+    return protocol.recipe("ilsvrc", "alexnet", row)

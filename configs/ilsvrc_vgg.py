@@ -1,0 +1,19 @@
+r"""EGA on ILSVRC with VGG16-BN.
+
+Tab. 2, VGGnet-EGA. The paper's figures: Top-1 cls err 29.36, Top-1 loc err 52.69; Tab. 4:
+MaxBoxAccV2 err 38.22. Not reproduced yet.
+
+    python -m ega_jax.main --config=configs/ilsvrc_vgg.py --config.data.root=IMAGES \
+        --config.data.metadata=metadata/ILSVRC --config.model.pretrained=vgg16_bn-6c64b313.pth
+
+After a colon: rows of `configs/rows.py` and `reference`.
+"""
+
+import ml_collections
+
+from configs import protocol
+
+
+def get_config(row: str = "ega") -> ml_collections.ConfigDict:
+    """Returns the recipe of a row."""
+    return protocol.recipe("ilsvrc", "vgg", row)

@@ -1,0 +1,18 @@
+r"""EGA on OpenImages with AlexNet-GAP, without batch norm.
+
+Not in the paper.
+
+    python -m ega_jax.main --config=configs/openimages_alexnet.py --config.data.root=IMAGES \
+        --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS
+
+After a colon: rows of `configs/rows.py`.
+"""
+
+import ml_collections
+
+from configs import protocol
+
+
+def get_config(row: str = "ega") -> ml_collections.ConfigDict:
+    """Returns the recipe of a row."""
+    return protocol.recipe("openimages", "alexnet", row)

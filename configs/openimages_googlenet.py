@@ -1,0 +1,20 @@
+r"""EGA on OpenImages with GoogLeNet (Inception v1).
+
+Tab. 3, GoogLeNet-EGA. The paper's figures: Top-1 cls err 33.4, PxAP err 37.35. Not reproduced
+yet; the authors' code has Inception v3 in this row.
+
+    python -m ega_jax.main --config=configs/openimages_googlenet.py --config.data.root=IMAGES \
+        --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS \
+        --config.model.pretrained=googlenet-1378be20.pth
+
+After a colon: rows of `configs/rows.py`.
+"""
+
+import ml_collections
+
+from configs import protocol
+
+
+def get_config(row: str = "ega") -> ml_collections.ConfigDict:
+    """Returns the recipe of a row."""
+    return protocol.recipe("openimages", "googlenet", row)

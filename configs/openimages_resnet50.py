@@ -1,0 +1,19 @@
+r"""EGA on OpenImages with ResNet-50.
+
+Not in the paper.
+
+    python -m ega_jax.main --config=configs/openimages_resnet50.py --config.data.root=IMAGES \
+        --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS \
+        --config.model.pretrained=resnet50-19c8e357.pth
+
+After a colon: rows of `configs/rows.py` and `reference`.
+"""
+
+import ml_collections
+
+from configs import protocol
+
+
+def get_config(row: str = "ega") -> ml_collections.ConfigDict:
+    """Returns the recipe of a row."""
+    return protocol.recipe("openimages", "resnet50", row)
