@@ -6,7 +6,9 @@ The paper trains no EGA on it.
     python -m ega_jax.main --config=configs/ilsvrc_alexnet.py --config.data.root=IMAGES \
         --config.data.metadata=metadata/ILSVRC
 
-After a colon: rows of `configs/rows.py`.
+From scratch, unless weights of the CAM release, converted to .safetensors, are given as
+`--config.model.pretrained` with `--config.model.input_scaling=caffe`. After a colon: rows of
+`configs/rows.py`.
 """
 
 import ml_collections

@@ -6,7 +6,7 @@ MaxBoxAccV2 err 38.22. Not reproduced yet.
     python -m ega_jax.main --config=configs/ilsvrc_vgg.py --config.data.root=IMAGES \
         --config.data.metadata=metadata/ILSVRC --config.model.pretrained=vgg16_bn-6c64b313.pth
 
-After a colon: rows of `configs/rows.py` and `reference`.
+After a colon: rows of `configs/rows.py`, and `reference`, which takes vgg16-397923af.pth.
 """
 
 import ml_collections

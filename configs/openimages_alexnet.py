@@ -5,7 +5,9 @@ Not in the paper.
     python -m ega_jax.main --config=configs/openimages_alexnet.py --config.data.root=IMAGES \
         --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS
 
-After a colon: rows of `configs/rows.py`.
+From scratch, unless weights of the CAM release, converted to .safetensors, are given as
+`--config.model.pretrained` with `--config.model.input_scaling=caffe`. After a colon: rows of
+`configs/rows.py`.
 """
 
 import ml_collections

@@ -6,7 +6,7 @@ Tab. 3, VGGnet-EGA. The paper's figures: Top-1 cls err 30.0, PxAP err 38.21. Not
         --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS \
         --config.model.pretrained=vgg16_bn-6c64b313.pth
 
-After a colon: rows of `configs/rows.py` and `reference`.
+After a colon: rows of `configs/rows.py`, and `reference`, which takes vgg16-397923af.pth.
 """
 
 import ml_collections

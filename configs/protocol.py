@@ -1,13 +1,16 @@
 """The field's protocol: what all recipes for CUB, ILSVRC and OpenImages have in common.
 
-Paper (section 4.1): images to 256, random crops of 224, backbones fine-tuned from ImageNet weights,
-two 3x3 convolutions of 1024 and one 1x1 in the head, ten crops for the classes on CUB and ILSVRC.
-Here for what it leaves open: batches of 32, epochs, decay and weight decay of the reference
-evaluation code (Choe et al., CVPR 2020), whose rate falls one epoch before every multiple of its
-period; learning rate 0.001, ten times that in the head, as in the example of the authors' code.
+Paper (section 4.1): images to 256, random crops of 224, backbones fine-tuned from ImageNet weights
+(`model.pretrained`), two 3x3 convolutions of 1024 and one 1x1 in the head, ten crops for the
+classes on CUB and ILSVRC. Here, for what it leaves open: batches of 32, epochs, decay and weight
+decay of the reference evaluation code (Choe et al., CVPR 2020), whose rate falls one epoch before
+every multiple of its period; learning rate 0.001, ten times that in the head, as in the example of
+the authors' code (which has batches of 1); batch norm in the head where the trunk has it; maps of
+28x28 for Inception v3 and ResNet-50, and ResNet's layer4 at the rate of the head, as in the
+reference; dropout in the heads of Inception v3 (SPG) and AlexNet (its release).
 
-Row `reference` is the CAM baseline of that evaluation code: its networks, heads and learning rates,
-found there by search, for the three backbones that it has.
+Row `reference` is the CAM baseline of that evaluation code, for the three backbones that it has:
+its networks, heads, single crops, and the learning rates that its authors found by search.
 """
 
 import ml_collections
@@ -31,8 +34,8 @@ REFERENCE_MODELS = {
     "inception_v3": {"head_batch_norm": False},
     "resnet50": {"head_convs": 0},
 }
-# Learning rate and stride of the map. CUB and the second-hand sources agree; OpenImages' are of
-# single sources.
+# Learning rate and stride of the map. All second-hand, as the authors' own list is not public: CUB
+# and ILSVRC's ResNet-50 from two sources that agree, the rest from one.
 REFERENCE_RATES = {
     ("cub", "vgg"): (1.268269e-5, 16),
     ("cub", "inception_v3"): (2.24844746e-3, 8),
@@ -69,7 +72,8 @@ def recipe(data: str, model: str, row: str) -> ml_collections.ConfigDict:
         config.data.crop_size = 227
         config.eval.map_size = 224
     if row != "reference":
-        rows.choose(config, row, f"configs/{data}_{model}.py")
+        more = ("reference",) if model in REFERENCE_MODELS else ()
+        rows.choose(config, row, f"configs/{data}_{model}.py", more)
         return config
     if model not in REFERENCE_MODELS:
         raise ValueError(
@@ -78,5 +82,6 @@ def recipe(data: str, model: str, row: str) -> ml_collections.ConfigDict:
         )
     rows.choose(config, "cam", f"configs/{data}_{model}.py")
     config.model.update(REFERENCE_MODELS[model])
+    config.eval.ten_crop = False
     config.optimizer.learning_rate, config.model.feature_stride = REFERENCE_RATES[data, model]
     return config

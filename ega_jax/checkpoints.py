@@ -123,6 +123,11 @@ def find(workdir: str | pathlib.Path, which: str) -> epath.Path:
     raise CheckpointError(f"no checkpoint {which!r} in {folder}; there are: {_choices(folder)}")
 
 
+def exist(workdir: str | pathlib.Path) -> bool:
+    """Says whether a run has a checkpoint to go on from."""
+    return bool(_steps(epath.Path(workdir) / "checkpoints" / "last"))
+
+
 def restore(
     path: str | pathlib.Path, template: Any, *, sharding: Any, partial: bool = False
 ) -> Any:

@@ -142,7 +142,7 @@ def _check_network(config: ml_collections.ConfigDict) -> None:
             f"{model.name} has {' or '.join(map(str, choices))}",
         )
     size = config.data.crop_size
-    if network.halves:
+    if network.whole_strides:
         _require(
             size % model.feature_stride == 0,
             "data.crop_size",
@@ -155,6 +155,23 @@ def _check_network(config: ml_collections.ConfigDict) -> None:
         size,
         f"{model.name} needs at least {network.smallest_image}",
     )
+
+
+def check_same_network(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+    """Compares with the run in a workdir: its weights would fit other networks, but mean nothing.
+
+    Raises:
+      ConfigError: a field of the network differs.
+    """
+    for name, trained in load(workdir).model.items():
+        if name not in ("pretrained", "dropout", "dtype"):
+            value = config.model[name]
+            _require(
+                value == trained,
+                f"model.{name}",
+                value,
+                f"the run in {workdir} has {trained!r}; set that, or another --workdir",
+            )
 
 
 def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
@@ -208,6 +225,11 @@ def _read_json(path: pathlib.Path) -> Any:
 
 def _get(config: ml_collections.ConfigDict, field: str) -> object:
     for name in field.split("."):
+        if name not in config:
+            raise ConfigError(
+                f"config.{field} is missing: the config was written by another version; give the "
+                "recipe as --config too"
+            )
         config = config[name]
     return config
 

@@ -46,6 +46,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str
     placement = Placement()
     configs.check(config, placement.num_devices)
     path = find(workdir, checkpoint)
+    configs.check_same_network(config, path.parents[2])
     class_names = configs.load_class_names(path.parents[2])
     sources = build.sources(config, ("val", "test"), class_names)
     if not sources:

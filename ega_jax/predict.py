@@ -46,6 +46,7 @@ def predict(
     placement = Placement()
     configs.check(config, placement.num_devices)
     path = find(workdir, checkpoint)
+    configs.check_same_network(config, path.parents[2])
     class_names = configs.load_class_names(path.parents[2])
     top_k = config.predict.top_k
     if top_k > len(class_names):

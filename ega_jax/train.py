@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import ml_collections
 from clu import metric_writers, parameter_overview
+from etils import epath
 
 from ega_jax import build, evaluate, steps
 from ega_jax import config as configs
-from ega_jax.checkpoints import Checkpoints, find, restore
+from ega_jax.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.data.pipeline import train_batches
 from ega_jax.models import pretrained
 from ega_jax.progress import Progress
@@ -70,6 +71,9 @@ class Trainer:
         configs.check(config, self.placement.num_devices)
         self.config = config
         self.workdir = pathlib.Path(workdir)
+        weights = config.model.pretrained
+        if weights and not exist(workdir) and not epath.Path(weights).exists():
+            raise configs.ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
         self.sources = build.sources(config)
         self.source = self.sources["train"]
         self.total_steps = build.total_steps(config, len(self.source))
@@ -80,6 +84,7 @@ class Trainer:
         self.init = functools.partial(
             steps.init_state, model=model, tx=tx, image_size=config.data.crop_size
         )
+        self._check_head_modules()
         self.step = jax.jit(
             functools.partial(
                 steps.train_step, model=model, tx=tx, ega=build.ega(config), seed=config.seed
@@ -90,6 +95,19 @@ class Trainer:
         )
         self.images_per_second = 0.0
 
+    def _check_head_modules(self) -> None:
+        """Refuses names of no module: the head would learn as slowly as the trunk, unnoticed."""
+        wanted = self.config.optimizer.head_modules
+        if tuple(wanted) == ("head",):
+            return
+        modules = jax.eval_shape(self.init, jax.random.key(0)).params
+        for prefix in wanted:
+            if not any(module.startswith(prefix) for module in modules):
+                raise configs.ConfigError(
+                    f"config.optimizer.head_modules={wanted!r}: no module of the network begins "
+                    f"with {prefix!r}; there are {', '.join(modules)}"
+                )
+
     def start(self, saved: Checkpoints, checkpoint: str) -> steps.TrainState:
         """Draws a fresh state or restores one, and writes what the run is into the workdir."""
         key = jax.random.key(self.config.seed)
@@ -99,9 +117,13 @@ class Trainer:
                 state = self.read_pretrained(state)
         else:
             path = find(self.workdir, checkpoint)
+            if (self.workdir / "config.json").exists():
+                configs.check_same_network(self.config, self.workdir)
             state = self.restore(path)
             saved.set_aside_after(int(state.step))
             logger.info("Going on from step %d (%s).", int(state.step), path)
+            if self.config.model.pretrained:
+                logger.info("%s is not read again.", self.config.model.pretrained)
         configs.save(self.config, self.workdir)
         configs.save_class_names(self.source.class_names, self.workdir)
         logger.info(

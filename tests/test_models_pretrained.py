@@ -17,6 +17,7 @@ from ega_jax.models.vgg import STAGES
 from ega_jax.models.weight_files import WeightFileError, read, read_metadata, write_safetensors
 from tests import plain_networks as plain
 from tests import tiny
+from tests.test_models_weight_files import write_pickles, write_tar, write_zip
 
 
 def googlenet(**changes):
@@ -143,7 +144,9 @@ def test_refuses_what_does_not_fit(state, write, change, message):
 
 def test_long_lists_are_cut(write):
     network = googlenet(width=0.5)
-    with pytest.raises(WeightFileError, match=r"\(width 0.5, with batch norm\).* and 219 more$"):
+    with pytest.raises(
+        WeightFileError, match=r"\(width 0.5, with batch norm\).* and 219 more; .*width=1$"
+    ):
         pretrained.load(write(), network, variables_of(network))
 
 
@@ -151,6 +154,39 @@ def test_refuses_the_wrong_input_scaling(write):
     network = googlenet(input_scaling="imagenet")
     with pytest.raises(WeightFileError, match="set --config.model.input_scaling=signed"):
         pretrained.load(write(), network, variables_of(network))
+
+
+@pytest.mark.parametrize("scaling", ["imagenet", "signed"])
+def test_inception_with_and_without_input_transform(tmp_path, scaling):
+    """The field's and torchvision's way to use the same file."""
+    state = plain.draw(plain.STATE["inception_v3"](), seed=0)
+    write_safetensors(tmp_path / "inception.safetensors", state, {})
+    network = NETWORKS["inception_v3"](5, input_scaling=scaling)
+    after = pretrained.load(tmp_path / "inception.safetensors", network, variables_of(network))
+    kernel = after["params"]["Mixed_6e"]["branch7x7_2"]["conv"]["kernel"]
+    np.testing.assert_array_equal(
+        kernel, state["Mixed_6e.branch7x7_2.conv.weight"].transpose(2, 3, 1, 0)
+    )
+    assert kernel.shape[:2] == (1, 7)
+
+
+@pytest.mark.parametrize("writer", [write_zip, write_pickles, write_tar])
+def test_pytorch_files(tmp_path, state, writer):
+    writer(tmp_path / "googlenet.pth", state)
+    network = googlenet()
+    after = pretrained.load(tmp_path / "googlenet.pth", network, variables_of(network))
+    np.testing.assert_array_equal(
+        after["params"]["conv1"]["conv"]["kernel"],
+        state["conv1.conv.weight"].transpose(2, 3, 1, 0),
+    )
+
+
+def test_says_which_batch_norm_a_file_wants(write):
+    network = googlenet(batch_norm=False, input_scaling="caffe")
+    path = write()
+    write_safetensors(path, read(path), {"input_scaling": "caffe"})
+    with pytest.raises(WeightFileError, match="the file wants --config.model.batch_norm=True$"):
+        pretrained.load(path, network, variables_of(network))
 
 
 def keras_file(path, *, suffixes, top=False):
@@ -217,7 +253,7 @@ def test_running_variance_is_biased():
     """PyTorch's update takes n / (n - 1) of the batch's variance; ours the variance itself."""
     network = googlenet(width=1 / 64)
     variables = variables_of(network)
-    images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(size=(1, 16, 16, 3)).astype(np.float32)
     apply = functools.partial(network.apply, train=True, mutable=[MAIN])
     _, update = jax.jit(apply)(variables, images)
     conv = variables["params"]["conv1"]["conv"]["kernel"]
@@ -230,6 +266,7 @@ def test_running_variance_is_biased():
     before = variables[MAIN]["conv1"]["bn"]["main"]["var"]
     after = update[MAIN]["conv1"]["bn"]["main"]["var"]
     np.testing.assert_allclose(after, 0.9 * before + 0.1 * x.var((0, 2, 3)), rtol=1e-4)
+    assert np.any(np.abs(after / (0.9 * before + 0.1 * x.var((0, 2, 3), ddof=1)) - 1) > 5e-4)
 
 
 def test_converts_what_the_network_takes(tmp_path, state, write):
@@ -254,6 +291,16 @@ def test_converts_what_the_network_takes(tmp_path, state, write):
     tiny.assert_trees_equal(
         pretrained.load(target, network, before), pretrained.load(source, network, before)
     )
+
+
+def test_converts_a_classifier_of_any_size(tmp_path, capsys):
+    state = plain.draw(plain.STATE["resnet50"](200), seed=0)
+    write_safetensors(tmp_path / "birds.safetensors", state, {})
+    pretrained.convert("resnet50", tmp_path / "birds.safetensors", tmp_path / "out.safetensors")
+    assert read(tmp_path / "out.safetensors")["fc.weight"].shape == (200, 2048)
+    said = capsys.readouterr().out
+    assert "267 of 320 tensors, for input_scaling=imagenet" in said
+    assert "its name promises none" in said
 
 
 def test_converted_keras_remembers_its_scaling(tmp_path):

@@ -166,6 +166,30 @@ def test_bfloat16_agrees_roughly(narrow, images):
     assert np.any(low != logits)
 
 
+def test_maps_keep_small_differences_in_bfloat16():
+    """Half precision of a map with an offset of 10 would have steps of 1/16."""
+    head = ConvHead(1, convs=0, dtype=jnp.bfloat16)
+    x = jnp.linspace(0, 1, 64, dtype=jnp.bfloat16).reshape(1, 8, 8, 1)
+    params = {"classifier": {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.array([10.0])}}
+    _, maps = head.apply({"params": params}, x, train=False)
+    np.testing.assert_allclose(maps - 10, x.astype(jnp.float32), atol=1e-5)
+
+
+@pytest.mark.parametrize("convs", [0, 1])
+def test_dropout_before_the_classifier(convs):
+    """Behind an average a channel is dropped as a whole; between convolutions each pixel is."""
+    head = ConvHead(1, convs=convs, features=1, dropout=0.5)
+    x = jnp.ones((64, 3, 3, 1))
+    variables = tiny.variables(head, shape=x.shape)
+    if convs:
+        variables["params"]["conv6_1"]["conv"]["kernel"] *= 0
+        variables["params"]["conv6_1"]["conv"]["bias"] = jnp.ones(1)
+    _, maps = head.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
+    values = [len(np.unique(m)) for m in np.asarray(maps)]
+    assert max(values) == (2 if convs else 1)
+    assert len(np.unique(np.asarray(maps))) == 2  # dropped, and doubled
+
+
 def test_dropout_in_training_only():
     head = ConvHead(4, features=16, dropout=0.5)
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 4, 4, 3)), jnp.float32)

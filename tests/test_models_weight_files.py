@@ -400,12 +400,6 @@ def test_keras(path, naming, inside):
     assert_holds(read(path), KERAS)
 
 
-def test_keras_without_h5py(path, monkeypatch):
-    write_keras(path, KERAS_NAMINGS["2"])
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "pip install h5py" in refusal(path)
-
-
 def test_safetensors(path):
     metadata = {"source": "vgg16.pth", "sha256": "0"}
     write_safetensors(path, STATE, metadata)
@@ -423,6 +417,14 @@ def test_safetensors_of_an_unsupported_type(path):
     header = b'{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"0")
     assert "holds 'a' as F8_E4M3" in refusal(path)
+
+
+def test_safetensors_that_cannot_be_written(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    with pytest.raises(WeightFileError, match=f"cannot write {folder}"):
+        write_safetensors(folder, {"a": np.ones(2, np.float32)}, {})
+    assert list(tmp_path.rglob("*")) == [folder]
 
 
 def test_safetensors_are_checked_before_they_replace(path, monkeypatch):

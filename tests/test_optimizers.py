@@ -50,6 +50,25 @@ def test_head_learns_faster():
     np.testing.assert_allclose(head, [1.012, 0.951572], rtol=1e-6)
 
 
+def test_head_of_several_modules():
+    """ResNet's last stage learns as fast as its classifier, the others do not."""
+    modules = ("conv1", "layer3_0", "layer4_0", "layer4_2", "head")
+    params = {k: v for name in modules for k, v in one_leaf(1.0, layer=name).items()}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    tx = tiny.optimizer(
+        0.1,
+        momentum=0.0,
+        weight_decay=0.1,
+        head_multiplier=10.0,
+        head_modules=("layer4", "head"),
+    )
+    (after,) = descend(tx, params, [zeros])
+    moved = {name: float(1 - after[name]["conv"]["kernel"]) for name in modules}
+    slow, fast = 0.01, 0.1
+    expected = {"conv1": slow, "layer3_0": slow, "layer4_0": fast, "layer4_2": fast, "head": fast}
+    assert moved == pytest.approx(expected, rel=1e-4)
+
+
 def test_rate_applies_after_the_momentum():
     """As in PyTorch: a new rate scales the whole buffer, not the newest gradient alone."""
     schedule = optax.piecewise_constant_schedule(1.0, {1: 0.1})

@@ -77,6 +77,11 @@ def test_steps_at_reduced_width(quick_compilation, name):
 
 def test_protocol():
     """Paper, section 4.1, and the reference's training: what each data set and network asks for."""
+    for name in RECIPES:
+        optimizer = recipe(name).optimizer
+        assert (optimizer.learning_rate, optimizer.head_multiplier) == (0.001, 10.0)
+        assert (optimizer.momentum, recipe(name).batch_size) == (0.9, 32)
+    assert recipe("cub_googlenet").model.input_scaling == "signed"
     cub = recipe("cub_vgg")
     assert (cub.data.resize_size, cub.data.crop_size, cub.data.num_classes) == (256, 224, 200)
     assert (cub.model.name, cub.model.batch_norm, cub.model.head_convs) == ("vgg16", True, 2)
@@ -90,17 +95,35 @@ def test_protocol():
     assert (alexnet.data.crop_size, alexnet.eval.map_size) == (227, 224)
 
 
-@pytest.mark.parametrize("data", protocol.DATA)
-@pytest.mark.parametrize("model", protocol.REFERENCE_MODELS)
-def test_reference_rows(data, model):
-    config = recipe(f"{data}_{model}", "reference")
+@pytest.mark.parametrize(
+    ("name", "rate", "stride", "weight_decay"),
+    [
+        ("cub_vgg", 0.00001268269, 16, 5e-4),
+        ("cub_inception_v3", 0.00224844746, 8, 5e-4),
+        ("cub_resnet50", 0.00023222617, 8, 1e-4),
+        ("ilsvrc_vgg", 0.00001654502, 16, 5e-4),
+        ("ilsvrc_inception_v3", 0.0003606503, 8, 5e-4),
+        ("ilsvrc_resnet50", 0.00003108411, 8, 1e-4),
+        ("openimages_vgg", 0.00034052401, 16, 5e-4),
+        ("openimages_inception_v3", 0.0003, 8, 5e-4),
+        ("openimages_resnet50", 0.00107117324, 16, 1e-4),
+    ],
+)
+def test_reference_rows(name, rate, stride, weight_decay):
+    config = recipe(name, "reference")
     check(config)
-    assert not config.ega.adversarial
+    assert not config.ega.adversarial and not config.eval.ten_crop
     assert config.ega.lambda_clean == config.ega.lambda_adv == 0
-    assert config.optimizer.learning_rate != 0.001
-    if model == "vgg":
-        assert (config.model.batch_norm, config.model.head_convs) == (False, 1)
-    build.model(config, 2)
+    optimizer, model = config.optimizer, config.model
+    assert (optimizer.learning_rate, optimizer.weight_decay) == (rate, weight_decay)
+    assert model.feature_stride == stride
+    expected = {  # batch norm, convolutions in the head, batch norm there, dropout
+        "vgg16": (False, 1, True, 0.0),
+        "inception_v3": (True, 2, False, 0.5),
+        "resnet50": (True, 0, True, 0.0),
+    }[model.name]
+    head = (model.batch_norm, model.head_convs, model.head_batch_norm, model.dropout)
+    assert head == expected
 
 
 @pytest.mark.parametrize("row", rows.ROWS)
@@ -111,7 +134,7 @@ def test_rows_of_the_ablation(row):
 
 
 def test_rows_that_do_not_exist():
-    with pytest.raises(ValueError, match="configs/cub_vgg.py has no row 'eag'; choose one of ega"):
+    with pytest.raises(ValueError, match="configs/cub_vgg.py has no row 'eag'; .*ega, .*reference"):
         recipe("cub_vgg", "eag")
     with pytest.raises(ValueError, match="configs/cub_alexnet.py has no row 'reference'"):
         recipe("cub_alexnet", "reference")

@@ -311,10 +311,31 @@ def test_starts_from_pretrained_weights(tmp_path):
     assert train.train(config, str(tmp_path / "run"))["step"] == 3
 
 
+def test_weights_that_are_not_there(tmp_path):
+    config = tiny(**{"model.pretrained": str(tmp_path / "vgg.pth"), "data.name": "folder"})
+    with pytest.raises(ConfigError, match="model.pretrained=.*vgg.pth'.*no such file"):
+        train.Trainer(config, str(tmp_path / "run"))  # before it looks for the data
+
+
+def test_head_modules_that_do_not_exist(tmp_path):
+    config = tiny(**{"optimizer.head_modules": ("layer4", "head")})
+    with pytest.raises(ConfigError, match="no module .* begins with 'layer4'; there are conv1_1"):
+        train.Trainer(config, str(tmp_path))
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_another_network_than_the_runs(tiny_run, mode):
+    workdir, _ = tiny_run
+    config = tiny(**{"model.input_scaling": "signed"})  # all shapes would fit
+    with pytest.raises(ConfigError, match="input_scaling='signed': the run in .* has 'imagenet'"):
+        (train.train if mode == "train" else evaluate.evaluate)(config, str(workdir))
+    assert json.loads((workdir / "config.json").read_text())["model"]["input_scaling"] == "imagenet"
+
+
 def test_weights_that_do_not_fit_stop_the_run_at_its_start(tmp_path):
     weights = tmp_path / "weights.safetensors"
     narrow_weights(weights, 2 * TINY["model.width"])
     config = tiny(**{"model.pretrained": str(weights)})
-    with pytest.raises(WeightFileError, match="does not fit VGG16 .*of another shape: features.0"):
+    with pytest.raises(WeightFileError, match="does not fit VGG16 .*of another shape: features.1"):
         train.train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "config.json").exists()

@@ -31,8 +31,7 @@ class AlexNet(Network):
     batch_norms = (False,)
     smallest_image = 67
     cut = ("fc.",)
-    torchvision_classifier = "fc"
-    pretrained_scalings = ()
+    file_classifier = "fc"
 
     def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
         """Maps scaled images to the features of every convolution."""
@@ -56,6 +55,10 @@ class AlexNet(Network):
                 x = max_pool(x, 3, 1)
         return features
 
-    def torchvision_name(self, module: tuple[str, ...]) -> str:
-        """Returns the name of a module in Caffe's release, which is ours."""
+    def file_name(self, module: tuple[str, ...]) -> str:
+        """Returns the name of a module in the CAM release, which is ours."""
         return module[0]
+
+    def file_scalings(self) -> tuple[str, ...]:
+        """Returns that of the CAM release, made with Caffe."""
+        return ("caffe",)

@@ -66,11 +66,6 @@ class GoogLeNet(Network):
 
     cut = ("aux1.", "aux2.", "inception5a.", "inception5b.", "fc.")
 
-    @property
-    def pretrained_scalings(self) -> tuple[str, ...]:
-        """Input scalings of weight files: torchvision's `transform_input`."""
-        return ("signed",) if self.batch_norm else ()
-
     def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
         """Maps scaled images to the features of every stage."""
         plain = not self.batch_norm
@@ -97,6 +92,10 @@ class GoogLeNet(Network):
             features[f"inception{name}"] = x
         return features
 
-    def torchvision_name(self, module: tuple[str, ...]) -> str:
+    def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module: `branch2_0` is `branch2.0` there."""
         return ".".join(module).replace("_", ".")
+
+    def file_scalings(self) -> tuple[str, ...]:
+        """Returns that of torchvision's `transform_input`, or of Caffe's original."""
+        return ("signed",) if self.batch_norm else ("caffe",)

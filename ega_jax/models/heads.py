@@ -16,6 +16,9 @@ class ConvHead(nn.Module):
     constant h*w), so channel c of the last map is the class activation map of class c (Eq. 3), and
     a head that averages first and then has a dense layer is the same head.
 
+    The class maps are computed in float32 whatever `dtype` is: boxes and entropies depend on small
+    differences between their pixels.
+
     Attributes:
       num_classes: channels of the class maps.
       convs: number of 3x3 convolutions (paper: 2).
@@ -23,7 +26,8 @@ class ConvHead(nn.Module):
       batch_norm: batch norm after the 3x3 convolutions.
       dual: with an auxiliary branch.
       dropout: rate before each convolution, as in SPG's and ACoL's heads; 0 switches it off.
-      dtype: of the computation; class maps and logits are float32.
+        Without 3x3 convolutions whole channels are dropped, as behind an average.
+      dtype: of the 3x3 convolutions.
     """
 
     num_classes: int
@@ -48,13 +52,13 @@ class ConvHead(nn.Module):
                 dtype=self.dtype,
                 name=f"conv6_{i}",
             )(x, train=train, aux=aux)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        averaged = () if self.convs else (1, 2)
+        x = nn.Dropout(self.dropout, broadcast_dims=averaged, deterministic=not train)(x)
         maps = nn.Conv(
             self.num_classes,
             (1, 1),
             kernel_init=nn.initializers.normal(0.01),
-            dtype=self.dtype,
+            dtype=jnp.float32,
             name="classifier",
         )(x)
-        maps = maps.astype(jnp.float32)
         return maps.mean(axis=(1, 2)), maps

@@ -97,7 +97,6 @@ class InceptionV3(Network):
 
     batch_norms = (True,)
     cut = ("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc.")
-    pretrained_scalings = ("signed", "imagenet")  # torchvision's; the field's
 
     def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
         """Maps scaled images to the features of every stage."""
@@ -125,6 +124,10 @@ class InceptionV3(Network):
             x = features[name] = Mixed(branches, self.width, block, name=name)(x, **mode)
         return features
 
-    def torchvision_name(self, module: tuple[str, ...]) -> str:
+    def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module, which is ours."""
         return ".".join(module)
+
+    def file_scalings(self) -> tuple[str, ...]:
+        """Returns the field's, and that of torchvision's `transform_input`."""
+        return ("imagenet", "signed")

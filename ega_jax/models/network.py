@@ -43,13 +43,11 @@ class Network(nn.Module):
     # What exists of the network.
     feature_strides: ClassVar[tuple[int, ...]] = (8, 16)
     batch_norms: ClassVar[tuple[bool, ...]] = (True, False)
-    smallest_image: ClassVar[int] = 32  # side in pixels; smaller ones leave no map
-    halves: ClassVar[bool] = False  # every pool halves the map exactly, or loses a border
-    # Weight files: modules in them that need not be read; the name of the classifier, if the
-    # network has kept it; the input scalings that they are used with, none for unknown.
-    cut: ClassVar[tuple[str, ...]] = ()
-    torchvision_classifier: ClassVar[str | None] = None
-    pretrained_scalings: ClassVar[tuple[str, ...]] = ("imagenet",)
+    smallest_image: ClassVar[int] = 32  # side in pixels that is supported
+    whole_strides: ClassVar[bool] = False  # the side must be a multiple of the stride
+    # Of weight files:
+    cut: ClassVar[tuple[str, ...]] = ()  # how names begin that need not be read
+    file_classifier: ClassVar[str | None] = None  # name of the classifier, if it is ours too
 
     @nn.compact
     def __call__(
@@ -91,9 +89,13 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
-    def torchvision_name(self, module: tuple[str, ...]) -> str:
-        """Returns torchvision's name of a trunk's module, `("conv1_1", "conv")` say."""
+    def file_name(self, module: tuple[str, ...]) -> str:
+        """Returns a weight file's name of a trunk's module, `("conv1_1", "conv")` say."""
         raise NotImplementedError
+
+    def file_scalings(self) -> tuple[str, ...]:
+        """Returns the input scalings that published weights are used with, the usual one first."""
+        return ("imagenet",)
 
 
 Block = Callable[..., nn.Module]  # `ConvBlock` with what is common to a network's blocks

@@ -73,10 +73,12 @@ def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
         network: lists what is missing, unknown, of another shape or not finite.
     """
     tensors, scalings = _read(path, network)
-    if scalings and network.input_scaling not in scalings:
+    if network.input_scaling not in scalings:
         raise WeightFileError(
-            f"{path} expects images scaled as {' or '.join(map(repr, scalings))}, not "
-            f"{network.input_scaling!r}; set --config.model.input_scaling={scalings[0]}"
+            f"{path} is for images scaled as {' or '.join(map(repr, scalings))}, not "
+            f"{network.input_scaling!r}; set --config.model.input_scaling={scalings[0]}, or, if "
+            "these weights were trained otherwise, save them as .safetensors with the metadata "
+            "input_scaling"
         )
     tensors = _fitting(path, network, tensors)
     flat = traverse_util.flatten_dict(dict(variables))
@@ -95,10 +97,11 @@ def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
             main = ("main" if part == "aux" else part for part in place[1:])
             flat[place] = np.array(flat[collection, *main])
     logger.info(
-        "Read %d tensors of %s; drawn anew: %s.",
+        "Read %d tensors of %s; drawn anew: %s.%s",
         len(tensors),
         path,
         ", ".join(sorted(drawn)) or "nothing",
+        " The auxiliary batch norm is a copy of the main one." if network.dual else "",
     )
     return traverse_util.unflatten_dict(flat)
 
@@ -118,6 +121,9 @@ def convert(model: str, source: str | os.PathLike, target: str | os.PathLike) ->
     name, settings = MODELS[model]
     network = NETWORKS[name](num_classes=1000, **settings)
     tensors, scalings = _read(source, network)
+    classifier = tensors.get(f"{network.file_classifier}.bias")
+    if classifier is not None:
+        network = network.clone(num_classes=classifier.size)
     digest = hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()
     promised = re.search(r"-([0-9a-f]{8})\.pth$", os.fspath(source))
     if promised and not digest.startswith(promised[1]):
@@ -128,7 +134,13 @@ def convert(model: str, source: str | os.PathLike, target: str | os.PathLike) ->
     metadata = {"model": model, "source": epath.Path(source).name, "source_sha256": digest}
     if len(scalings) == 1:
         metadata["input_scaling"] = scalings[0]
-    write_safetensors(target, _fitting(source, network, tensors), metadata)
+    taken = _fitting(source, network, tensors)
+    write_safetensors(target, taken, metadata)
+    print(
+        f"{target}: {len(taken)} of {len(tensors)} tensors, for input_scaling="
+        f"{' or '.join(scalings)}. SHA-256 of the source: {digest}, "
+        f"{'as its name says' if promised else 'its name promises none'}."
+    )
 
 
 def _read(path: str | os.PathLike, network: Network) -> tuple[dict, tuple[str, ...]]:
@@ -137,14 +149,14 @@ def _read(path: str | os.PathLike, network: Network) -> tuple[dict, tuple[str, .
     if "block1_conv1.kernel" in tensors:
         return _from_keras(tensors), ("caffe",)
     scaling = read_metadata(path).get("input_scaling")
-    return tensors, (scaling,) if scaling else network.pretrained_scalings
+    return tensors, (scaling,) if scaling else network.file_scalings()
 
 
 def _from_keras(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Names and lays out Keras's VGG16 as torchvision does; unknown tensors keep their names."""
     network = NETWORKS["vgg16"](num_classes=2, batch_norm=False)
     convs = {
-        f"block{stage}_conv{i}": network.torchvision_name((f"conv{stage}_{i}", "conv"))
+        f"block{stage}_conv{i}": network.file_name((f"conv{stage}_{i}", "conv"))
         for stage, (_, count) in enumerate(STAGES, start=1)
         for i in range(1, count + 1)
     }
@@ -175,16 +187,21 @@ def _fitting(
         for place, leaf in traverse_util.flatten_dict(dict(shapes)).items()
     }
     wanted.pop(None, None)
-    classifier = f"{network.torchvision_classifier}.weight"
-    if classifier in wanted and (
-        classifier not in tensors or len(tensors[classifier]) != network.num_classes
-    ):
-        wanted = {k: v for k, v in wanted.items() if k.rpartition(".")[0] != classifier[:-7]}
+    bias = f"{network.file_classifier}.bias"
+    if bias in wanted and (bias not in tensors or tensors[bias].shape != wanted[bias]):
+        if bias in tensors:
+            logger.info(
+                "The classifier of %s has %d classes, the data %d: it is drawn anew.",
+                path,
+                tensors[bias].size,
+                network.num_classes,
+            )
+        del wanted[bias], wanted[f"{network.file_classifier}.weight"]
     faults = {
         "missing": [name for name in wanted if name not in tensors],
         "unknown": [
             name
-            for name in tensors
+            for name in sorted(tensors)
             if name not in wanted
             and not name.startswith(network.cut)
             and not name.endswith(".num_batches_tracked")
@@ -200,9 +217,16 @@ def _fitting(
     }
     if any(faults.values()):
         lists = "; ".join(f"{kind}: {_some(names)}" for kind, names in faults.items() if names)
+        has_norm = any(name.endswith(".running_mean") for name in tensors)
+        if has_norm != network.batch_norm:
+            remedy = f"; the file wants --config.model.batch_norm={has_norm}"
+        elif network.width != 1:
+            remedy = "; published weights want --config.model.width=1"
+        else:
+            remedy = ""
         raise WeightFileError(
             f"{path} does not fit {type(network).__name__} (width {network.width:g}, "
-            f"{'with' if network.batch_norm else 'without'} batch norm): {lists}"
+            f"{'with' if network.batch_norm else 'without'} batch norm): {lists}{remedy}"
         )
     return {name: tensors[name] for name in wanted}
 
@@ -213,9 +237,9 @@ def _name(network: Network, place: Place) -> str | None:
     if "aux" in module:
         return None
     if module[0] != "head":
-        prefix = network.torchvision_name(tuple(module))
-    elif module[1] == "classifier" and network.head_convs == 0 and network.torchvision_classifier:
-        prefix = network.torchvision_classifier
+        prefix = network.file_name(tuple(module))
+    elif module[1] == "classifier" and network.head_convs == 0 and network.file_classifier:
+        prefix = network.file_classifier
     else:
         return None
     return f"{prefix}.{_LEAVES[leaf]}"

@@ -46,7 +46,7 @@ class ResNet50(Network):
     feature_strides = (8, 16, 32)
     batch_norms = (True,)
     cut = ("fc.",)
-    torchvision_classifier = "fc"
+    file_classifier = "fc"
 
     def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
         """Maps scaled images to the features of every stage."""
@@ -68,7 +68,7 @@ class ResNet50(Network):
             features[f"layer{layer}"] = x
         return features
 
-    def torchvision_name(self, module: tuple[str, ...]) -> str:
+    def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module: block `layer1_0` is `layer1.0` there."""
         *blocks, conv, kind = module
         if conv == "downsample":

@@ -18,7 +18,7 @@ class VGG16(Network):
     before its pool.
     """
 
-    halves = True
+    whole_strides = True
     cut = ("classifier.",)
 
     def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
@@ -37,7 +37,7 @@ class VGG16(Network):
                 x = max_pool(x, 2, 2)
         return features
 
-    def torchvision_name(self, module: tuple[str, ...]) -> str:
+    def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module: `features.` and its place in the sequence."""
         stage, i = map(int, module[0].removeprefix("conv").split("_"))
         before = sum(count for _, count in STAGES[: stage - 1])

@@ -67,8 +67,8 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
       WeightFileError: the file cannot be read or was refused; names it and says why.
     """
     path = epath.Path(path)
+    data = _bytes(path)
     with _errors_name(path):
-        data = path.read_bytes()
         tensors, size = {}, 0
         for name, tensor in _reader_of(data[:_HEAD])(data):
             if name in tensors:
@@ -89,12 +89,11 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
       WeightFileError: the file cannot be read or is of no known format.
     """
     path = epath.Path(path)
-    with _errors_name(path), path.open("rb") as file:
-        head = file.read(_HEAD)
+    head = _bytes(path, _HEAD)
+    with _errors_name(path):
         if _reader_of(head) is not _read_safetensors:
             return {}
-        file.seek(8)
-        header = json.loads(file.read(int.from_bytes(head[:8], "little")))
+        header = json.loads(_bytes(path, 8 + int.from_bytes(head[:8], "little"))[8:])
         return dict(header.get("__metadata__", {}))
 
 
@@ -109,22 +108,37 @@ def write_safetensors(
       metadata: kept in the file's header; see `read_metadata`.
 
     Raises:
-      WeightFileError: what was written does not read back as `tensors`; `path` is left as it was.
+      WeightFileError: it cannot be written, or does not read back; `path` is left as it was.
     """
     path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
     # The library takes the bytes as they lie in memory: a transposed array would come out wrong.
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    aside.write_bytes(safetensors.numpy.save(tensors, dict(metadata)))
-    written = read(aside)
-    if (
-        written.keys() != tensors.keys()
-        or not all(_same(written[name], _plain(tensors[name])) for name in tensors)
-        or read_metadata(aside) != dict(metadata)
-    ):
-        raise WeightFileError(f"{aside} does not read back as it was written; {path} was left")
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(safetensors.numpy.save(tensors, dict(metadata)))
+        written = read(aside)
+        if (
+            written.keys() != tensors.keys()
+            or not all(_same(written[name], _plain(tensors[name])) for name in tensors)
+            or read_metadata(aside) != dict(metadata)
+        ):
+            raise WeightFileError(f"{aside} does not read back as it was written; {path} was left")
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise WeightFileError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _bytes(path: epath.Path, size: int = -1) -> bytes:
+    """Reads the first bytes of a file, by default all."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except Exception as error:  # of any type where the file is in a bucket
+        raise WeightFileError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -133,8 +147,8 @@ def _errors_name(path: epath.Path) -> Iterator[None]:
         yield
     except Refused as error:
         raise WeightFileError(f"{path} {error}") from error
-    except OSError as error:
-        raise WeightFileError(f"cannot read {path}: {error.strerror or error}") from error
+    except WeightFileError:
+        raise
     # Readers fail in every way on a file that is truncated, damaged or forged.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:300]  # may quote the file
@@ -175,10 +189,7 @@ def _read_safetensors(data: bytes) -> Iterator[tuple[str, np.ndarray]]:
 
 def _read_keras(data: bytes) -> Iterator[tuple[str, Any]]:
     """Reads what `save_weights` or `save` of Keras 1 or 2 wrote; arrays stay in the file."""
-    try:
-        import h5py  # only here: few need it
-    except ImportError as error:
-        raise Refused("is a Keras file; to read it, pip install h5py") from error
+    import h5py  # only here: few need it
 
     def member(group: Any, path: str) -> Any:
         for name in path.split("/"):
