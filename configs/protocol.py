@@ -62,6 +62,7 @@ def recipe(data: str, model: str, row: str) -> ml_collections.ConfigDict:
     """
     config = base.get_config()
     config.data.num_classes, epochs, period, config.eval.ten_crop = DATA[data]
+    config.data.apply_exif = False  # sizes, boxes and masks are for the pixels as stored
     config.epochs = float(epochs)
     config.optimizer.decay_epochs = tuple(float(e - 1) for e in range(period, epochs + 1, period))
     config.model.update(MODELS[model])

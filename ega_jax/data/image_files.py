@@ -4,7 +4,7 @@ import concurrent.futures
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -57,24 +57,40 @@ def read_headers(
     return np.where(sides_swapped, sizes[:, ::-1], sizes), orientations
 
 
-def _read_header(path: str) -> tuple[int, int, int] | str:
-    """Reads the stored width and height and the orientation, or says what is wrong."""
+def read_header(file: BinaryIO) -> tuple[int, int, int] | str:
+    """Reads the stored width and height and the orientation, or says what is wrong.
+
+    Args:
+      file: the image, from its start; left open.
+    """
     try:
-        with open(path, "rb") as file:
-            with Image.open(file, formats=_FORMATS) as image:
-                width, height = image.size
-                orientation = _read_orientation(image)
-                file.seek(-max(map(len, _END_MARKERS)), os.SEEK_END)
-                complete = file.read().endswith(_END_MARKERS)
-    except FileNotFoundError:
-        return "does not exist"
+        with Image.open(file, formats=_FORMATS) as image:
+            width, height = image.size
+            orientation = _read_orientation(image)
+            file.seek(-max(map(len, _END_MARKERS)), os.SEEK_END)
+            complete = file.read().endswith(_END_MARKERS)
     except UnidentifiedImageError:
         return "is neither a JPEG nor a PNG image"
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,  # where the caller made it an error
+    ) as error:
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
-    if not complete and not _decodes(path):
+    if not complete and not _decodes(file):
         return "is truncated or damaged"
     return width, height, orientation
+
+
+def _read_header(path: str) -> tuple[int, int, int] | str:
+    try:
+        with open(path, "rb") as file:
+            return read_header(file)
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
 
 
 def _read_orientation(image: Image.Image) -> int:
@@ -87,10 +103,11 @@ def _read_orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else _UPRIGHT
 
 
-def _decodes(path: str) -> bool:
+def _decodes(file: BinaryIO) -> bool:
     """Decodes a file that does not end as it should: bytes after its end marker are harmless."""
+    file.seek(0)
     try:
-        _decode(tf.io.read_file(path))
+        _decode(file.read())
     except tf.errors.InvalidArgumentError:
         return False
     return True
