@@ -3,7 +3,7 @@
     python -m benchmarks.ablation --runs=runs/ablation
 
 Runs that have a `results.json` are not repeated, so the command can be stopped and called again.
-One run after the other; on two cores the whole takes about an hour and a half.
+One run after the other; on two cores the whole takes about two hours.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ROWS = {  # row of configs/quickstart.py -> name in the table
     "class_softmax": "+ adversarial + entropy, `class_softmax`",
     "spatial_softmax": "+ adversarial + entropy, `spatial_softmax`",
     "sigmoid": "+ adversarial + entropy, `sigmoid`",
-    "entropy": "+ entropy alone",
+    "entropy": "+ entropy alone, `class_softmax`",
 }
 COLUMNS = {  # header -> where it is below `test`
     "Top-1 cls err": ("top1_cls_err",),
