@@ -7,6 +7,7 @@ resolution, is what a method can reach; one box in the middle of all images is w
 without looking.
 """
 
+import dataclasses
 import itertools
 import logging
 import pathlib
@@ -16,7 +17,7 @@ import cv2
 import ml_collections
 import numpy as np
 
-from ega_jax import build, localization, visualize
+from ega_jax import baselines, build, localization, visualize
 from ega_jax import config as configs
 from ega_jax.data.source import Source
 
@@ -133,20 +134,12 @@ def best_centred_box(source: Source, map_size: int) -> dict[str, float]:
     Returns:
       Its `corloc`, `width` and `height`, in percent.
     """
-    sides = np.linspace(0.1, 1, 37) * map_size
-    width, height = (side.ravel() for side in np.meshgrid(sides, sides))
-    last = map_size - 1  # of the pixels, counted from 0
-    middle = [last - width + 1, last - height + 1, last + width - 1, last + height - 1]
-    candidates = np.stack(middle, axis=1) / 2
-    hits = np.zeros(len(candidates))
-    for boxes, image_size in zip(source.boxes, source.image_sizes, strict=True):
-        truths = localization.scale_boxes(boxes, image_size, map_size)
-        hits += localization.box_ious(candidates, truths).max(axis=1) >= 0.5
-    best = hits.argmax()
+    truth = baselines.Truth.of(dataclasses.replace(source, load_mask=None), map_size)
+    best = baselines.BoxSizes.of(truth).figures()["oracle"]
     return {
-        "corloc": float(100 * hits[best] / len(source)),
-        "width": float(100 * width[best] / map_size),
-        "height": float(100 * height[best] / map_size),
+        "corloc": best["max_box_acc"]["50"],
+        "width": best["width"]["50"],
+        "height": best["height"]["50"],
     }
 
 

@@ -7,6 +7,7 @@
 | `eval` | scores a trained model on validation and test splits | `--workdir` or `--config` |
 | `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
+| `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
 """
 
 import logging
@@ -24,17 +25,22 @@ from ml_collections import config_flags
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, e.g. configs/quickstart.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
 MODE = flags.DEFINE_enum(
-    "mode", "train", ["inspect", "train", "eval", "predict", "score"], "What to do; see above."
+    "mode",
+    "train",
+    ["inspect", "train", "eval", "predict", "score", "baseline"],
+    "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Checkpoint to go on from, or to use: last, best, a step, or a path."
 )
 IMAGES = flags.DEFINE_string(
-    "images", None, "predict: folder of pictures. score: of images, for their sizes."
+    "images", None, "predict: folder of pictures. score, baseline: of images, for their sizes."
 )
 SCOREMAPS = flags.DEFINE_string("scoremaps", None, "score: folder of <image_id>.npy heat maps.")
-METADATA = flags.DEFINE_string("metadata", None, "score: folder of metadata, one split or several.")
-MASKS = flags.DEFINE_string("masks", None, "score: folder that mask paths are relative to.")
+METADATA = flags.DEFINE_string(
+    "metadata", None, "score, baseline: folder of metadata, one split or several."
+)
+MASKS = flags.DEFINE_string("masks", None, "score, baseline: folder that mask paths start from.")
 
 # What `predict` exits with when it had to skip pictures that cannot be read.
 SKIPPED = 3
@@ -46,8 +52,8 @@ def main(argv: list[str]) -> int:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     _set_up_logging()
     # Late, so that --help and mistyped flags answer at once.
+    from ega_jax import baselines, evaluate, inspect_data, predict, score, train
     from ega_jax import config as configs
-    from ega_jax import evaluate, inspect_data, predict, score, train
     from ega_jax.checkpoints import CheckpointError, find
     from ega_jax.data.source import DataError
     from ega_jax.models.weight_files import WeightFileError
@@ -55,24 +61,25 @@ def main(argv: list[str]) -> int:
 
     workdir = WORKDIR.value or _default_workdir()
     try:
-        if MODE.value == "score":
-            _require("scoremaps", "metadata")
-            settings = {}
+        if MODE.value in ("score", "baseline"):
+            settings = {
+                "workdir": workdir or os.path.join("runs", MODE.value),
+                "images": IMAGES.value,
+                "masks": MASKS.value,
+            }
             if CONFIG.value:
                 configs.check(CONFIG.value)
-                settings = {
+                settings |= {
                     "map_size": CONFIG.value.eval.map_size or CONFIG.value.data.crop_size,
                     "threshold": CONFIG.value.eval.threshold,
                     "threshold_interval": CONFIG.value.eval.threshold_interval,
                 }
-            score.score(
-                SCOREMAPS.value,
-                METADATA.value,
-                workdir=workdir or os.path.join("runs", "score"),
-                images=IMAGES.value,
-                masks=MASKS.value,
-                **settings,
-            )
+            if MODE.value == "score":
+                _require("scoremaps", "metadata")
+                score.score(SCOREMAPS.value, METADATA.value, **settings)
+            else:
+                _require("metadata")
+                baselines.baseline(METADATA.value, **settings)
             return 0
         if workdir is None and os.path.isdir(CHECKPOINT.value):
             workdir = str(pathlib.Path(CHECKPOINT.value).absolute().parents[2])

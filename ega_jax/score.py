@@ -9,7 +9,7 @@ import numpy as np
 
 from ega_jax import config as configs
 from ega_jax import localization
-from ega_jax.data.folder import folder_source
+from ega_jax.data.folder import split_sources
 from ega_jax.data.source import DataError, Source
 from ega_jax.scores import Scores
 from ega_jax.tables import table
@@ -48,16 +48,7 @@ def score(
       DataError: metadata or maps cannot be used; names the file.
     """
     thresholds = localization.thresholds(threshold_interval)
-    sources = {
-        split: folder_source(
-            images=images or "",
-            metadata=folder,
-            masks=masks,
-            name=split,
-            check_files=images is not None,
-        )
-        for split, folder in _splits(metadata).items()
-    }
+    sources = split_sources(metadata, images=images, masks=masks)
     for source in sources.values():
         _check_files(scoremaps, source)
     scores = {}
@@ -75,17 +66,6 @@ def score(
             logger.info("%s:\n%s", split, table(results[split]))
     configs.write_json(pathlib.Path(workdir) / "results.json", results)
     return results
-
-
-def _splits(metadata: str) -> dict[str, str]:
-    """Finds the metadata of one split, or of `val` and `test`, in a folder."""
-    if os.path.isfile(os.path.join(metadata, "image_ids.txt")):
-        return {"test": metadata}
-    folders = {split: os.path.join(metadata, split) for split in ("val", "test")}
-    found = {split: folder for split, folder in folders.items() if os.path.isdir(folder)}
-    if "test" not in found:
-        raise DataError(f"{metadata} has neither image_ids.txt nor a folder test; set --metadata")
-    return found
 
 
 def _check_files(scoremaps: str, source: Source) -> None:

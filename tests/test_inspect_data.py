@@ -38,7 +38,7 @@ def test_centred_box_finds_the_squares_in_the_middle():
     source = squares([(8, 8), (8, 8), (8, 8), (0, 0)])
     figures = inspect_data.best_centred_box(source, map_size=SIZE)
     assert figures["corloc"] == 75.0
-    assert 0.5 <= figures["width"] * figures["height"] / 50**2 <= 2
+    assert 0.4 <= figures["width"] * figures["height"] / 50**2 <= 2  # as drawn a pixel larger
 
 
 def test_mask_as_map_of_squares_on_the_grid_is_right():

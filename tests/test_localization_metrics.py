@@ -69,6 +69,45 @@ def test_iou_equal_to_delta_is_correct():
     assert counts.single.tolist() == [[1], [1], [0]]
 
 
+def test_images_that_share_a_map_count_as_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(localization.box_metrics, "_CHUNK", 500)  # several chunks
+    images = list(examples(3, 30))
+    for score_map in (images[0][0], block(4, 4, 20, 20, size=32), np.zeros((32, 32))):
+        plain, shared = BoxCounts(THRESHOLDS), BoxCounts(THRESHOLDS)
+        for _, boxes, *_ in images:
+            plain.add(score_map, boxes)
+        found = localization.boxes_at_thresholds(score_map, THRESHOLDS)
+        shared.add_shared(found, [boxes for _, boxes, *_ in images])
+        assert_same(plain, shared)
+        shared.add_shared(found, [])
+        assert_same(plain, shared)
+
+
+def test_images_that_share_a_map_need_boxes_and_the_same_thresholds():
+    found = localization.boxes_at_thresholds(block(0, 0, 4, 4), THRESHOLDS)
+    good = np.array([[0, 0, 3, 3]])
+    with pytest.raises(ValueError, match="Image 1 .* no ground-truth box"):
+        BoxCounts(THRESHOLDS).add_shared(found, [good, np.zeros((0, 4), int)])
+    with pytest.raises(ValueError, match="inverted"):
+        BoxCounts(THRESHOLDS).add_shared(found, [good, np.array([[5, 0, 4, 9]])])
+    with pytest.raises(ValueError, match="found at 10 thresholds, these counts have 1"):
+        BoxCounts([0.5]).add_shared(found, [good])
+
+
+def test_pixels_of_images_that_share_a_map():
+    rng = np.random.default_rng(0)
+    score_map = localization.score_map(rng.random((5, 5)), 12)
+    masks, ignores = rng.random((2, 9, 12, 12)) < 0.3
+    ignores &= ~masks
+    plain, shared = PixelCounts(THRESHOLDS), PixelCounts(THRESHOLDS)
+    for mask, ignore in zip(masks, ignores, strict=True):
+        plain.add(score_map, mask, ignore)
+    shared.add_shared(score_map, masks.sum(axis=0), (~(masks | ignores)).sum(axis=0))
+    assert_same(plain, shared)
+    with pytest.raises(ValueError, match="resize the masks"):
+        shared.add_shared(score_map, masks[0, :5], masks[0, :5])
+
+
 def test_hand_computed_figures():
     counts = BoxCounts([0.0, 0.2, 0.5])
     # Its box fits above 0.3 and is swamped by the ground below.

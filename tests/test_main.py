@@ -25,7 +25,9 @@ def run(capsys, monkeypatch, request):
         flags.FLAGS.unparse_flags()
         for name in [name for name in flags.FLAGS if name.startswith("config.")]:
             delattr(flags.FLAGS, name)  # a process parses its config once; here it is many
-        for name in ("config", "workdir", "mode", "checkpoint", "images", "scoremaps", "metadata"):
+        for name in ("config", "workdir", "mode", "checkpoint"):
+            flags.FLAGS[name].unparse()
+        for name in ("images", "scoremaps", "metadata", "masks"):
             flags.FLAGS[name].unparse()
         try:
             code = main.main(main._parse_flags(sys.argv))
@@ -68,6 +70,7 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
     [
         ([], "--config, --workdir or the path of a --checkpoint is missing"),
         (["--mode=score"], "--mode=score needs --scoremaps and --metadata"),
+        (["--mode=baseline"], "--mode=baseline needs --metadata"),
         (["--workdir=runs/x"], "--mode=train needs --config"),
         ([QUICKSTART, "surplus"], "not understood: surplus"),
     ],
@@ -143,13 +146,33 @@ def test_inspect_leaves_sheets_and_figures(run, tmp_path):
     }
 
 
+def write_split(folder):
+    """Metadata of one image with a box in its upper left quarter."""
+    (folder / "image_ids.txt").write_text("a.jpg")
+    (folder / "class_labels.txt").write_text("a.jpg,0")
+    (folder / "image_sizes.txt").write_text("a.jpg,20,20")
+    (folder / "localization.txt").write_text("a.jpg,0,0,9,9")
+
+
 def test_score_from_the_command_line(run, tmp_path):
-    (tmp_path / "image_ids.txt").write_text("a.jpg")
-    (tmp_path / "class_labels.txt").write_text("a.jpg,0")
-    (tmp_path / "image_sizes.txt").write_text("a.jpg,20,20")
-    (tmp_path / "localization.txt").write_text("a.jpg,0,0,9,9")
+    write_split(tmp_path)
     np.save(tmp_path / "a.jpg.npy", np.pad(np.ones((112, 112)), (0, 112)))
     arguments = [f"--{name}={tmp_path}" for name in ("scoremaps", "metadata", "workdir")]
     assert run("--mode=score", *arguments)[0] == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["test"]["fixed"]["corloc_err"] == 0.0
+
+
+def test_baseline_from_the_command_line(run, tmp_path):
+    write_split(tmp_path)
+    arguments = [f"--{name}={tmp_path}" for name in ("metadata", "workdir")]
+    code, said = run("--mode=baseline", *arguments)
+    assert code == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    for line in ("centre_gaussian", "centre_box"):
+        assert f"{line}, test:" in said
+        assert results[line]["test"]["oracle"]["max_box_acc"]["50"] == 0.0  # in the corner
+    (tmp_path / "localization.txt").write_text("a.jpg,a.png,")
+    code, said = run("--mode=baseline", f"--masks={tmp_path}/masks", *arguments)
+    assert code == 1
+    assert "masks/a.png" in said and "Traceback" not in said

@@ -87,6 +87,43 @@ def folder_source(
     )
 
 
+def split_sources(
+    metadata: str | os.PathLike,
+    *,
+    images: str | os.PathLike | None = None,
+    masks: str | os.PathLike | None = None,
+) -> dict[str, Source]:
+    """Makes the data sets to evaluate on, of metadata alone or with the images.
+
+    Args:
+      metadata: the folder of one split, which is then `test`, or of `test` and, if any, `val`.
+      images: the folder of the images, needed only if `image_sizes.txt` is missing.
+      masks: the folder that mask paths are relative to; None: that of the images.
+
+    Returns:
+      `val`, if there is one, and `test`.
+
+    Raises:
+      DataError: there is no such split, or it cannot be used; see `folder_source`.
+    """
+    folders = {split: os.path.join(metadata, split) for split in ("val", "test")}
+    if os.path.isfile(os.path.join(metadata, "image_ids.txt")):
+        folders = {"test": metadata}
+    elif not os.path.isdir(folders["test"]):
+        raise DataError(f"{metadata} has neither image_ids.txt nor a folder test; set --metadata")
+    return {
+        split: folder_source(
+            images=images or "",
+            metadata=folder,
+            masks=masks,
+            name=split,
+            check_files=images is not None,
+        )
+        for split, folder in folders.items()
+        if os.path.isdir(folder)
+    }
+
+
 def tree_source(
     root: str | os.PathLike,
     *,
@@ -224,6 +261,8 @@ def _read_mask(path: str, size: int) -> np.ndarray:
         with Image.open(path) as image:
             pixels = np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
     except (OSError, SyntaxError) as error:
-        raise DataError(f"mask {path} cannot be read ({error}); restore the file") from error
+        raise DataError(
+            f"mask {path} cannot be read ({error}); restore the file, or correct the mask folder"
+        ) from error
     foreground = (pixels > 0.5).astype(np.uint8)
     return cv2.resize(foreground, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)

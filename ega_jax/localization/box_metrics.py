@@ -9,13 +9,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from ega_jax.localization.boxes import boxes_at_thresholds
+from ega_jax.localization.boxes import ThresholdBoxes, boxes_at_thresholds
 from ega_jax.localization.iou import best_ious, check_boxes
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 _KEYS = ("30", "50", "70")
 _COUNTS = ("single", "multi", "top1", "top5", "images")
 _HALF = 1  # index of IoU 0.5, the one of CorLoc and Top-k localization
+_CHUNK = 2**16  # pairs of boxes compared at once: what a processor's cache holds
 
 
 class BoxCounts:
@@ -70,15 +71,51 @@ class BoxCounts:
                 "An image without a ground-truth box has no localization; leave it out."
             )
         found = boxes_at_thresholds(score_map, self.thresholds)
-        single = best_ious(found.largest, boxes)
-        multi = np.maximum.reduceat(best_ious(found.contours, boxes), found.starts)
-        delta = np.array(IOU_THRESHOLDS)[:, None]
-        single = (single >= delta)[:, found.level_of]
-        self.single += single
-        self.multi += (multi >= delta)[:, found.level_of]
-        self.top1 += single[_HALF] & bool(top1_correct)
-        self.top5 += single[_HALF] & bool(top5_correct)
-        self.images += 1
+        self._count(found, boxes, np.zeros(1, np.int64), bool(top1_correct), bool(top5_correct))
+
+    def add_shared(self, found: ThresholdBoxes, boxes: Sequence[np.ndarray]) -> None:
+        """Adds images that share one score map, whose boxes are then found only once.
+
+        The counts are those of `add` for every image, without classification.
+
+        Args:
+          found: Boxes of the map at the thresholds of these counts (`boxes_at_thresholds`).
+          boxes: Per image its ground-truth boxes, as in `add`.
+
+        Raises:
+          ValueError: An image has no ground-truth box, or one is malformed; or the boxes were found
+            at another number of thresholds.
+        """
+        if len(found.level_of) != len(self.thresholds):
+            raise ValueError(
+                f"The boxes were found at {len(found.level_of)} thresholds, these counts have "
+                f"{len(self.thresholds)}; use the same for both."
+            )
+        size = max(1, _CHUNK // len(found.contours))
+        for first in range(0, len(boxes), size):
+            chunk = boxes[first : first + size]
+            numbers = [len(of_image) for of_image in chunk]
+            if not all(numbers):
+                raise ValueError(
+                    f"Image {first + numbers.index(0)} (from 0) has no ground-truth box and so no "
+                    "localization; leave it out."
+                )
+            self._count(found, check_boxes(np.concatenate(chunk)), np.cumsum([0, *numbers[:-1]]))
+
+    def _count(self, found, truths, starts, top1_correct=False, top5_correct=False):
+        """Adds N images with the same boxes `found`; `truths` and `starts` as in `best_ious`."""
+        delta = np.array(IOU_THRESHOLDS)[:, None, None]
+        single = best_ious(found.largest, truths, starts) >= delta  # [3, N, L]
+        multi = single
+        if len(found.contours) > len(found.largest):
+            ious = best_ious(found.contours, truths, starts)
+            multi = np.maximum.reduceat(ious, found.starts, axis=1) >= delta
+        correct = single.sum(axis=1)[:, found.level_of]
+        self.single += correct
+        self.multi += multi.sum(axis=1)[:, found.level_of]
+        self.top1 += correct[_HALF] * top1_correct
+        self.top5 += correct[_HALF] * top5_correct
+        self.images += len(starts)
 
     def merge(self, other: Self) -> Self:
         """Returns the counts of both.

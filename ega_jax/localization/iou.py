@@ -47,15 +47,25 @@ def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return intersection / (area + other_area - intersection)
 
 
-def best_ious(boxes: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """Returns the IoU [A] of every box [A, 4] with the ground-truth box [B, 4] it fits best.
+def best_ious(boxes: np.ndarray, truths: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Computes the IoU of every box with the ground-truth box of every image that it fits best.
 
-    One ground-truth box at a time: a noisy map has hundreds of thousands of boxes, and some images
-    have hundreds of ground-truth boxes.
+    One ground-truth box per image at a time: a noisy map has hundreds of thousands of boxes, and
+    some images have hundreds of ground-truth boxes.
+
+    Args:
+      boxes: [A, 4] the same boxes for all N images.
+      truths: [B, 4] ground-truth boxes, image by image.
+      starts: [N] index of the first of every image in `truths`; none has no box.
+
+    Returns:
+      [N, A] float64 in [0, 1].
     """
-    best = np.zeros(len(boxes))
-    for truth in truths:
-        np.maximum(best, box_ious(boxes, truth[None])[:, 0], out=best)
+    numbers = np.diff(starts, append=len(truths))
+    best = box_ious(truths[starts], boxes)
+    for k in range(1, numbers.max()):
+        has = numbers > k
+        best[has] = np.maximum(best[has], box_ious(truths[starts[has] + k], boxes))
     return best
 
 

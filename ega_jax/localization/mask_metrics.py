@@ -57,6 +57,29 @@ class PixelCounts:
         self.foreground += np.histogram(score_map[foreground], self._edges)[0]
         self.background += np.histogram(score_map[~(foreground | ignored)], self._edges)[0]
 
+    def add_shared(
+        self, score_map: np.ndarray, foreground: np.ndarray, background: np.ndarray
+    ) -> None:
+        """Adds images that share one score map, by the sums of their masks.
+
+        The counts are those of `add` for every image.
+
+        Args:
+          score_map: [S, S] float64 in [0, 1].
+          foreground: [S, S] int64, in how many images the pixel is foreground.
+          background: [S, S] int64, in how many it is neither foreground nor ignored.
+
+        Raises:
+          ValueError: The shapes differ.
+        """
+        if not score_map.shape == foreground.shape == background.shape:
+            raise ValueError(
+                f"The score map has shape {score_map.shape}, the sums of the masks have "
+                f"{foreground.shape} and {background.shape}; resize the masks to the map first."
+            )
+        self.foreground += np.histogram(score_map, self._edges, weights=foreground)[0]
+        self.background += np.histogram(score_map, self._edges, weights=background)[0]
+
     def merge(self, other: Self) -> Self:
         """Returns the counts of both.
 
