@@ -57,7 +57,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str
     results = report(evaluator, variables, int(path.name), sources, workdir)
     results["seconds"] = round(time.monotonic() - began, 1)
     num_images = sum(len(source) for source in sources.values())
-    results["images_per_second"] = round(num_images / results["seconds"], 1)
+    results["images_per_second"] = round(num_images / results["seconds"], 2)
     configs.write_json(pathlib.Path(workdir) / "results.json", results)
     return results
 

@@ -93,7 +93,7 @@ class Progress:
             if name.startswith(("loss", "ce_", "entropy_", "learning"))
         )
         logger.info(
-            "Step %d/%d: %s | %.0f images/s, %s left",
+            "Step %d/%d: %s | %.4g images/s, %s left",
             self.step,
             self.total,
             terms,

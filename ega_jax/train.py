@@ -231,7 +231,7 @@ class Trainer:
         )
         results["seconds"] = round(time.monotonic() - began, 1)
         if self.images_per_second:  # unknown where all steps had been made before
-            results["images_per_second"] = round(self.images_per_second, 1)
+            results["images_per_second"] = round(self.images_per_second, 2)
         configs.write_json(self.workdir / "results.json", results)
         return results
 
