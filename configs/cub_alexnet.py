@@ -2,8 +2,8 @@ r"""EGA on CUB-200-2011 with AlexNet-GAP, without batch norm.
 
 Not in the paper.
 
-    python -m ega_jax.main --config=configs/cub_alexnet.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/CUB
+    python -m ega_jax.main --config=configs/cub_alexnet.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata
 
 From scratch, unless weights of the CAM release, converted to .safetensors, are given as
 `--config.model.pretrained` with `--config.model.input_scaling=caffe`. After a colon: rows of

@@ -3,8 +3,8 @@ r"""EGA on CUB-200-2011 with GoogLeNet (Inception v1).
 Tab. 1 and 6, GoogLeNet-EGA. The paper's figures: Top-1 cls err 27.89, Top-1 loc err 54.26 (57.26
 in its text). Not reproduced yet; the authors' code has Inception v3 in this row.
 
-    python -m ega_jax.main --config=configs/cub_googlenet.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/CUB --config.model.pretrained=googlenet-1378be20.pth
+    python -m ega_jax.main --config=configs/cub_googlenet.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata --config.model.pretrained=googlenet-1378be20.pth
 
 After a colon: rows of `configs/rows.py`.
 """

@@ -3,8 +3,8 @@ r"""EGA on CUB-200-2011 with Inception v3, which the field calls GoogLeNet.
 Tab. 1 and 6, GoogLeNet-EGA as the authors' code has it. The paper's figures: Top-1 cls err 27.89,
 Top-1 loc err 54.26 (57.26 in its text). Not reproduced yet.
 
-    python -m ega_jax.main --config=configs/cub_inception_v3.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/CUB \
+    python -m ega_jax.main --config=configs/cub_inception_v3.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata \
         --config.model.pretrained=inception_v3_google-1a9a5a14.pth
 
 After a colon: rows of `configs/rows.py` and `reference`.

@@ -2,8 +2,8 @@ r"""EGA on CUB-200-2011 with ResNet-50.
 
 Not in the paper.
 
-    python -m ega_jax.main --config=configs/cub_resnet50.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/CUB --config.model.pretrained=resnet50-19c8e357.pth
+    python -m ega_jax.main --config=configs/cub_resnet50.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata --config.model.pretrained=resnet50-19c8e357.pth
 
 After a colon: rows of `configs/rows.py` and `reference`.
 """

@@ -3,8 +3,8 @@ r"""EGA on CUB-200-2011 with VGG16-BN.
 Tab. 1 and 6, VGGnet-EGA. The paper's figures: Top-1 cls err 21.87, Top-1 loc err 40.84; Tab. 4:
 MaxBoxAccV2 err 36.07. Not reproduced yet.
 
-    python -m ega_jax.main --config=configs/cub_vgg.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/CUB --config.model.pretrained=vgg16_bn-6c64b313.pth
+    python -m ega_jax.main --config=configs/cub_vgg.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata --config.model.pretrained=vgg16_bn-6c64b313.pth
 
 After a colon: rows of `configs/rows.py`, and `reference`, which takes vgg16-397923af.pth.
 """

@@ -3,8 +3,8 @@ r"""EGA on ILSVRC with AlexNet-GAP, without batch norm.
 The backbone of AlexNet-GAP in Tab. 5 (the paper's figure for it: CorLoc err 45.01, row `cam`).
 The paper trains no EGA on it.
 
-    python -m ega_jax.main --config=configs/ilsvrc_alexnet.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/ILSVRC
+    python -m ega_jax.main --config=configs/ilsvrc_alexnet.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata
 
 From scratch, unless weights of the CAM release, converted to .safetensors, are given as
 `--config.model.pretrained` with `--config.model.input_scaling=caffe`. After a colon: rows of

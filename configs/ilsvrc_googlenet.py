@@ -3,8 +3,8 @@ r"""EGA on ILSVRC with GoogLeNet (Inception v1).
 Tab. 2 and 5, GoogLeNet-EGA. The paper's figures: Top-1 cls err 27.42, Top-1 loc err 50.17, CorLoc
 err 35.17. Not reproduced yet; the authors' code has Inception v3 in this row.
 
-    python -m ega_jax.main --config=configs/ilsvrc_googlenet.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/ILSVRC \
+    python -m ega_jax.main --config=configs/ilsvrc_googlenet.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata \
         --config.model.pretrained=googlenet-1378be20.pth
 
 After a colon: rows of `configs/rows.py`.

@@ -3,8 +3,8 @@ r"""EGA on ILSVRC with Inception v3, which the field calls GoogLeNet.
 Tab. 2 and 5, GoogLeNet-EGA as the authors' code has it. The paper's figures: Top-1 cls err 27.42,
 Top-1 loc err 50.17, CorLoc err 35.17. Not reproduced yet.
 
-    python -m ega_jax.main --config=configs/ilsvrc_inception_v3.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/ILSVRC \
+    python -m ega_jax.main --config=configs/ilsvrc_inception_v3.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata \
         --config.model.pretrained=inception_v3_google-1a9a5a14.pth
 
 After a colon: rows of `configs/rows.py` and `reference`.

@@ -3,8 +3,8 @@ r"""EGA on ILSVRC with VGG16-BN.
 Tab. 2, VGGnet-EGA. The paper's figures: Top-1 cls err 29.36, Top-1 loc err 52.69; Tab. 4:
 MaxBoxAccV2 err 38.22. Not reproduced yet.
 
-    python -m ega_jax.main --config=configs/ilsvrc_vgg.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/ILSVRC --config.model.pretrained=vgg16_bn-6c64b313.pth
+    python -m ega_jax.main --config=configs/ilsvrc_vgg.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata --config.model.pretrained=vgg16_bn-6c64b313.pth
 
 After a colon: rows of `configs/rows.py`, and `reference`, which takes vgg16-397923af.pth.
 """

@@ -3,8 +3,8 @@ r"""EGA on OpenImages with GoogLeNet (Inception v1).
 Tab. 3, GoogLeNet-EGA. The paper's figures: Top-1 cls err 33.4, PxAP err 37.35. Not reproduced
 yet; the authors' code has Inception v3 in this row.
 
-    python -m ega_jax.main --config=configs/openimages_googlenet.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS \
+    python -m ega_jax.main --config=configs/openimages_googlenet.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata \
         --config.model.pretrained=googlenet-1378be20.pth
 
 After a colon: rows of `configs/rows.py`.

@@ -3,8 +3,8 @@ r"""EGA on OpenImages with Inception v3, which the field calls GoogLeNet.
 Tab. 3, GoogLeNet-EGA as the authors' code has it. The paper's figures: Top-1 cls err 33.4, PxAP
 err 37.35. Not reproduced yet.
 
-    python -m ega_jax.main --config=configs/openimages_inception_v3.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS \
+    python -m ega_jax.main --config=configs/openimages_inception_v3.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata \
         --config.model.pretrained=inception_v3_google-1a9a5a14.pth
 
 After a colon: rows of `configs/rows.py` and `reference`.

@@ -2,8 +2,8 @@ r"""EGA on OpenImages with VGG16-BN.
 
 Tab. 3, VGGnet-EGA. The paper's figures: Top-1 cls err 30.0, PxAP err 38.21. Not reproduced yet.
 
-    python -m ega_jax.main --config=configs/openimages_vgg.py --config.data.root=IMAGES \
-        --config.data.metadata=metadata/OpenImages --config.data.masks=MASKS \
+    python -m ega_jax.main --config=configs/openimages_vgg.py --config.data.root=OUT \
+        --config.data.metadata=OUT/metadata \
         --config.model.pretrained=vgg16_bn-6c64b313.pth
 
 After a colon: rows of `configs/rows.py`, and `reference`, which takes vgg16-397923af.pth.

@@ -51,3 +51,11 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Folders for source, metadata and out, the first two made."""
+    for name in ("source", "metadata"):
+        (tmp_path / name).mkdir()
+    return {name: tmp_path / name for name in ("source", "metadata", "out")}

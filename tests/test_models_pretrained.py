@@ -17,7 +17,7 @@ from ega_jax.models.vgg import STAGES
 from ega_jax.models.weight_files import WeightFileError, read, read_metadata, write_safetensors
 from tests import plain_networks as plain
 from tests import tiny
-from tests.test_models_weight_files import write_pickles, write_tar, write_zip
+from tests.pth_writers import write_pickles, write_tar, write_zip
 
 
 def googlenet(**changes):

@@ -28,7 +28,8 @@ from ega_jax.data.cub import CUB
 from ega_jax.data.ilsvrc import ILSVRC
 from ega_jax.data.layout import UNREADABLE, WRONG_SIZE, Layout
 from ega_jax.data.metadata import read_metadata
-from ega_jax.data.published import DataSet, OpenImages
+from ega_jax.data.openimages import OpenImages
+from ega_jax.data.published import DataSet
 from ega_jax.data.source import DataError
 
 DATA_SETS = {"cub": CUB, "ilsvrc": ILSVRC, "openimages": OpenImages}

@@ -90,21 +90,6 @@ class DataSet:
         return ""
 
 
-class OpenImages(DataSet):
-    """OpenImages30k: `<split>/<class>/<image>.jpg`, and masks as PNG beside them."""
-
-    name = "OpenImages"
-    num_classes = 100
-    published = {"train": 29_819, "val": 2500, "test": 5000}
-    where = dict.fromkeys(
-        published, f"OpenImages_images.zip and OpenImages_annotations.zip, see {FIELD}"
-    )
-
-    def place(self, parts: tuple[str, ...]) -> str:
-        """Returns the last three parts."""
-        return "/".join(parts[-3:])
-
-
 def files(root: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """Goes through all files below a folder, links followed: parts below the folder, and path."""
     seen = set()
