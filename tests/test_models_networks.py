@@ -14,7 +14,7 @@ from ega_jax.models.inputs import SCALINGS
 from ega_jax.models.norm import AUX, MAIN
 from ega_jax.models.weight_files import write_safetensors
 from tests import plain_networks as plain
-from tests import tiny
+from tests import plain_states, tiny
 
 CLASSES = 20
 
@@ -65,9 +65,9 @@ def test_equals_the_plain_network(tmp_path, name, table, options, scaling, chann
     network = NETWORKS[name](num_classes=CLASSES, input_scaling=scaling, **options)
     size = 227 if name == "alexnet" else 224
     head_batch_norm = network.batch_norm and network.head_batch_norm
-    state = plain.draw(plain.STATE[table](), seed=0)
-    head = plain.draw(
-        plain.head_state(channels, CLASSES, network.head_convs, head_batch_norm), seed=1
+    state = plain_states.draw(plain_states.STATE[table](), seed=0)
+    head = plain_states.draw(
+        plain_states.head_state(channels, CLASSES, network.head_convs, head_batch_norm), seed=1
     )
     write_safetensors(tmp_path / "weights.safetensors", state, {})
     variables = empty_variables(network, size)
@@ -170,7 +170,7 @@ def test_trunk_has_torchvisions_parameters(name, table, options):
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     expected = sum(
         int(np.prod(shape))
-        for key, shape in plain.STATE[table]().items()
+        for key, shape in plain_states.STATE[table]().items()
         if not key.startswith((*network.cut, "fc.")) and not key.endswith(buffers)
     )
     assert sum(x.size for x in jax.tree.leaves(trunk)) == expected

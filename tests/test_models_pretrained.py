@@ -16,7 +16,7 @@ from ega_jax.models.norm import AUX, MAIN
 from ega_jax.models.vgg import STAGES
 from ega_jax.models.weight_files import WeightFileError, read, read_metadata, write_safetensors
 from tests import plain_networks as plain
-from tests import tiny
+from tests import plain_states, tiny
 from tests.pth_writers import write_pickles, write_tar, write_zip
 
 
@@ -32,7 +32,7 @@ def variables_of(network):
 @pytest.fixture(scope="module")
 def state():
     """All that torchvision's file holds."""
-    return plain.draw(plain.STATE["googlenet"](), seed=0)
+    return plain_states.draw(plain_states.STATE["googlenet"](), seed=0)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_auxiliary_branch_is_a_copy(write):
 
 @pytest.mark.parametrize("classes", [1000, 5])
 def test_classifier_is_kept_for_its_own_classes(tmp_path, caplog, classes):
-    shapes = plain.STATE["resnet50"]()
-    state = plain.draw(shapes, seed=0)
+    shapes = plain_states.STATE["resnet50"]()
+    state = plain_states.draw(shapes, seed=0)
     write_safetensors(tmp_path / "resnet50.safetensors", state, {})
     network = NETWORKS["resnet50"](classes, head_convs=0)
     before = variables_of(network)
@@ -159,7 +159,7 @@ def test_refuses_the_wrong_input_scaling(write):
 @pytest.mark.parametrize("scaling", ["imagenet", "signed"])
 def test_inception_with_and_without_input_transform(tmp_path, scaling):
     """The field's and torchvision's way to use the same file."""
-    state = plain.draw(plain.STATE["inception_v3"](), seed=0)
+    state = plain_states.draw(plain_states.STATE["inception_v3"](), seed=0)
     write_safetensors(tmp_path / "inception.safetensors", state, {})
     network = NETWORKS["inception_v3"](5, input_scaling=scaling)
     after = pretrained.load(tmp_path / "inception.safetensors", network, variables_of(network))
@@ -294,7 +294,7 @@ def test_converts_what_the_network_takes(tmp_path, state, write):
 
 
 def test_converts_a_classifier_of_any_size(tmp_path, capsys):
-    state = plain.draw(plain.STATE["resnet50"](200), seed=0)
+    state = plain_states.draw(plain_states.STATE["resnet50"](200), seed=0)
     write_safetensors(tmp_path / "birds.safetensors", state, {})
     pretrained.convert("resnet50", tmp_path / "birds.safetensors", tmp_path / "out.safetensors")
     assert read(tmp_path / "out.safetensors")["fc.weight"].shape == (200, 2048)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests import plain_networks as plain
+from tests import plain_states
 
 NORMALISATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CAFFE = {"std": (1 / 255,) * 3}  # response normalisation does next to nothing on smaller inputs
@@ -33,7 +34,7 @@ def name_of(case):
 
 def trunk(name):
     unused = ("classifier.", "fc.", "aux", "inception5", "AuxLogits.", "Mixed_7")
-    return {k: v for k, v in plain.STATE[name]().items() if not k.startswith(unused)}
+    return {k: v for k, v in plain_states.STATE[name]().items() if not k.startswith(unused)}
 
 
 def image(size, batch=1):
@@ -116,7 +117,7 @@ def test_parameter_counts(name, parameters, tensors):
         buffers = ("running_mean", "running_var", "num_batches_tracked")
         return sum(math.prod(s) for k, s in shapes.items() if not k.endswith(buffers))
 
-    shapes = plain.STATE[name]()
+    shapes = plain_states.STATE[name]()
     assert (count(shapes), len(shapes)) == (parameters, tensors)
     if name == "googlenet":
         assert count({k: s for k, s in shapes.items() if not k.startswith("aux")}) == 6_624_904
@@ -125,7 +126,7 @@ def test_parameter_counts(name, parameters, tensors):
 @pytest.mark.parametrize("case", NETWORKS, ids=name_of)
 def test_maps(case):
     network, name, options, size, side, channels = case
-    state = plain.draw(trunk(name) | plain.head_state(channels, CLASSES, 0))
+    state = plain_states.draw(trunk(name) | plain_states.head_state(channels, CLASSES, 0))
     outputs = network(state, image(size), **NORMALISATION | options)
     assert outputs["cams"].shape == (1, CLASSES, side, side)
     np.testing.assert_allclose(outputs["logits"], outputs["cams"].mean((2, 3)), rtol=1e-6)
@@ -137,7 +138,7 @@ def test_maps(case):
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("convs", [0, 1, 2])
 def test_heads(convs, norm):
-    state = plain.draw(plain.head_state(8, CLASSES, convs, norm, features=6))
+    state = plain_states.draw(plain_states.head_state(8, CLASSES, convs, norm, features=6))
     assert len(state) == 2 + convs * (6 if norm else 2)
     x = np.random.default_rng(0).random((2, 8, 5, 5), np.float32)
     for i in range(1, convs + 1):
@@ -157,7 +158,11 @@ def test_heads(convs, norm):
 
 def test_draw_is_complete_and_reproducible():
     shapes = trunk("googlenet")
-    state, again, other = plain.draw(shapes, 3), plain.draw(shapes, 3), plain.draw(shapes, 4)
+    state, again, other = (
+        plain_states.draw(shapes, 3),
+        plain_states.draw(shapes, 3),
+        plain_states.draw(shapes, 4),
+    )
     assert {name: x.shape for name, x in state.items()} == shapes
     for name, x in state.items():
         np.testing.assert_array_equal(x, again[name])
@@ -213,7 +218,9 @@ def test_primitives_equal_torch():
     x = 20 * draw(2, 9, 6, 5)
     close(plain.avg_pool2d(x), functional.avg_pool2d(tensor(x), 3, 1, 1))
     close(plain.local_response_norm(x), functional.local_response_norm(tensor(x), 5))
-    state = plain.draw({f"n.{k}": (9,) for k in ("weight", "bias", "running_mean", "running_var")})
+    state = plain_states.draw(
+        {f"n.{k}": (9,) for k in ("weight", "bias", "running_mean", "running_var")}
+    )
     mean, var, weight, bias = (
         tensor(state[f"n.{k}"]) for k in ("running_mean", "running_var", "weight", "bias")
     )
@@ -255,7 +262,7 @@ def reshape_network(torch, model, name, stride):
 def module_of(model, name, tap, norm):
     if not name.startswith("vgg16"):
         return model.get_submodule("relu" if (name, tap) == ("resnet50", "conv1") else tap)
-    index = next(i for t, i, _, _ in plain._vgg16_layers(norm) if t == tap)
+    index = next(i for t, i, _, _ in plain_states.vgg16_layers(norm) if t == tap)
     return model.features[index + 1 + norm]
 
 
@@ -269,11 +276,11 @@ def test_equals_torchvision(case):
     network, name, options, _, _, channels = case
     inception = name in ("googlenet", "inception_v3")
     model = getattr(models, name)(weights=None, **({"init_weights": False} if inception else {}))
-    state = plain.draw(plain.STATE[name]())
+    state = plain_states.draw(plain_states.STATE[name]())
     model.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()}, strict=True)
     reshape_network(torch, model, name, options["feature_stride"])
 
-    images, head = image(96, 2), plain.draw(plain.head_state(channels, CLASSES, 0))
+    images, head = image(96, 2), plain_states.draw(plain_states.head_state(channels, CLASSES, 0))
     outputs = network(state | head, images, **NORMALISATION, **options)
     taps = {tap: x for tap, x in outputs.items() if tap not in ("cams", "logits")}
     expected = {}

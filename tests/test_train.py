@@ -19,7 +19,7 @@ from ega_jax.config import ConfigError
 from ega_jax.models.blocks import scale
 from ega_jax.models.weight_files import WeightFileError, write_safetensors
 from ega_jax.tables import flatten
-from tests import plain_networks as plain
+from tests import plain_states
 from tests.runs import TINY, final_arrays, tiny
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -277,13 +277,13 @@ def test_each_row_of_the_quickstart_is_what_it_says(tmp_path):
 def narrow_weights(path, width):
     """Writes a VGG16-BN trunk of the tiny run's width under torchvision's names."""
     shapes = {}
-    for _, index, outputs, inputs in plain.vgg16_layers(batch_norm=True):
+    for _, index, outputs, inputs in plain_states.vgg16_layers(batch_norm=True):
         outputs, inputs = scale(outputs, width), 3 if inputs == 3 else scale(inputs, width)
         shapes |= {f"features.{index}.weight": (outputs, inputs, 3, 3)}
         shapes |= {f"features.{index}.bias": (outputs,)}
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             shapes |= {f"features.{index + 1}.{leaf}": (outputs,)}
-    state = plain.draw(shapes)
+    state = plain_states.draw(shapes)
     write_safetensors(path, state, {})
     return state
 
