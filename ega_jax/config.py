@@ -83,6 +83,13 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         decay_epochs,
         "must all be positive",
     )
+    head_modules = c.optimizer.head_modules
+    _require(
+        len(head_modules) > 0,
+        "optimizer.head_modules",
+        head_modules,
+        'must name modules, ("head",) say; for one rate set optimizer.head_multiplier=1',
+    )
     interval = c.eval.threshold_interval
     _require(
         0 < interval <= 0.5, "eval.threshold_interval", interval, "must lie in (0, 0.5], e.g. 0.001"

@@ -96,6 +96,7 @@ IMPOSSIBLE = [
     ("optimizer.learning_rate", 0.0),
     ("optimizer.learning_rate", math.nan),
     ("optimizer.head_multiplier", -1.0),
+    ("optimizer.head_modules", ()),
     ("optimizer.momentum", 1.0),
     ("optimizer.weight_decay", -1e-4),
     ("optimizer.clip_norm", 0.0),
