@@ -42,6 +42,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.crop_size = 224  # cropped at random to this one, which is also the test size,
     config.data.flip = True  # and mirrored at random
 
+    # The system that is trained: cam, backprop, has, acol, spg, adl, cutmix, danet, ccam, nl_ccam.
+    # Its settings are in the section of its name; others are not looked at.
+    config.method = "cam"
+
     config.model = ml_collections.ConfigDict()
     config.model.name = "vgg16"  # vgg16, googlenet, inception_v3, resnet50, alexnet
     # Weights to start from: .pth or .safetensors with torchvision's names, Keras's .h5 for VGG16;
@@ -59,25 +63,58 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dtype = "float32"  # or bfloat16; parameters, statistics, losses stay float32
 
     config.ega = ml_collections.ConfigDict()
+    config.ega.enabled = True  # over the method, if that has one class map; else the method alone
     config.ega.adversarial = True  # train on adversarial images too (Eq. 6)
-    config.ega.epsilon = 1.0  # radius of the attack, in grey levels of 0-255; paper: 1 to 4
+    # Where the attack's ball is: pixel: epsilon and step_size in grey levels of 0-255; scaled: in
+    # units of what the network scales its images to, and cut to [0, 1] there (the released code).
+    config.ega.attack_space = "pixel"
+    config.ega.epsilon = 1.0  # radius of the attack; paper: 1 to 4
     config.ega.num_steps = placeholder(int)  # None: the paper's epsilon + 1, but 1 for epsilon 1
-    config.ega.step_size = 1.0  # of one attack step, in grey levels
+    config.ega.step_size = 1.0  # of one attack step
     config.ega.random_start = False  # begin the attack at a random point of the ball
     config.ega.targeted = False  # attack towards a random class instead of away from the true one
     config.ega.attack_bn_mode = "eval"  # statistics in the attack: eval (running) or train (batch)
     config.ega.fast = False  # take the attack's gradient from the clean pass
+    config.ega.ce_weight = 1.0  # of both cross entropies (Eq. 8: 1; the released code: 0.5)
     config.ega.update(PAPER)
 
-    config.optimizer = ml_collections.ConfigDict()  # SGD with Nesterov momentum
+    config.has = ml_collections.ConfigDict()  # methods/has.py; defaults of the paper
+    config.has.grid_sizes = (0, 16, 32, 44, 56)  # sides of hidden squares in pixels, one an image
+    config.has.drop_rate = 0.5  # probability that a square is hidden
+    config.acol = ml_collections.ConfigDict()  # methods/acol.py; default of the field's code
+    config.acol.threshold = 0.7  # share of the first map's range from which on is erased
+    config.spg = ml_collections.ConfigDict()  # methods/spg.py; defaults of the field's code
+    config.spg.thresholds_b2 = (0.7, 0.01)  # bounds of sure object and sure background, by branch
+    config.spg.thresholds_b1 = (0.5, 0.05)
+    config.spg.thresholds_c = (0.7, 0.1)
+    config.adl = ml_collections.ConfigDict()  # methods/adl.py; defaults of the field's code
+    config.adl.drop_rate = 0.75  # probability that the salient region is dropped
+    config.adl.threshold = 0.9  # share of the attention's maximum that is salient
+    config.cutmix = ml_collections.ConfigDict()  # methods/cutmix.py; defaults of the paper
+    config.cutmix.beta = 1.0  # of the Beta distribution of the share that stays
+    config.cutmix.probability = 1.0  # that a batch is mixed
+    config.danet = ml_collections.ConfigDict()  # methods/danet.py; defaults of the authors' VGG16
+    config.danet.hierarchy = ""  # CSV file of parents and roots, see data/hierarchy.py
+    config.danet.num_maps = 8  # of a label
+    config.danet.alpha = 0.01  # weight of the divergent activation term
+    config.ccam = ml_collections.ConfigDict()  # methods/ccam.py and nl_ccam.py
+    config.ccam.function = "quadratic"  # of the rank: t1b0, t1b1, linear; paper: quadratic
+
+    config.cam = ml_collections.ConfigDict()  # how maps are read off a trained network
+    # Empty: as the method does; or grad_cam, grad_cam_pp, layer_cam, score_cam (readers.py),
+    config.cam.reader = ""
+    config.cam.layer = "head/classifier"  # which explain the input of this module
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "sgd"  # with Nesterov momentum; or adam
     config.optimizer.learning_rate = 0.001  # of the trunk
     config.optimizer.head_multiplier = 10.0  # the head learns this much faster,
     config.optimizer.head_modules = ("head",)  # which is all modules whose names begin so
-    config.optimizer.momentum = 0.9
+    config.optimizer.momentum = 0.9  # of sgd
     config.optimizer.weight_decay = 5e-4
     config.optimizer.decay_norm_and_bias = True  # decay biases and batch norms too
     config.optimizer.clip_norm = placeholder(float)  # bound on the gradient's norm; None: no bound
-    config.optimizer.schedule = "step"  # step, cosine, constant
+    config.optimizer.schedule = "step"  # step, cosine, polynomial (to 0, power 0.9), constant
     config.optimizer.warmup_epochs = 0.0  # linear rise from 0
     config.optimizer.decay_epochs = (3.0, 6.0, 9.0)  # step: when the rate falls,
     config.optimizer.decay_factor = 0.1  # and by what

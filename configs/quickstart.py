@@ -3,8 +3,12 @@
     python -m ega_jax.main --config=configs/quickstart.py
 
 A narrow VGG16 (one eighth of the channels) from scratch on 64-pixel images, 8x8 maps. The argument
-after a colon chooses a row of the ablation (`configs/rows.py`): `configs/quickstart.py:cam`.
+after a colon chooses another system or a row of the ablation (`configs/rows.py`):
+`configs/quickstart.py:cam`. Their settings are the published ones, lengths in pixels scaled from
+224 to 64.
 """
+
+import pathlib
 
 import ml_collections
 
@@ -28,6 +32,10 @@ def get_config(row: str = "ega") -> ml_collections.ConfigDict:
     config.optimizer.head_multiplier = 1.0
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_epochs = 0.8
+
+    config.has.grid_sizes = (0, 5, 9, 13, 16)
+    hierarchy = pathlib.Path(__file__).parent / "hierarchies" / "creatures.csv"
+    config.danet.hierarchy = str(hierarchy)
 
     config.checkpoint.every_steps = 100
     config.eval.batch_size = 100

@@ -1,25 +1,30 @@
-"""Rows of the ablation, Tab. 6: which parts of EGA a run has.
+"""Rows of the paper's tables: a system of Tab. 1-5, or which parts of EGA a run has (Tab. 6).
 
-| row | adversarial images | CAM entropy |
-| --- | --- | --- |
-| `ega` | yes | preset `paper` |
-| `cam` | no | no |
-| `adversarial` | yes | no |
-| `entropy` | no | preset `paper` |
-| `minmax`, `class_softmax`, `spatial_softmax`, `sigmoid` | yes | that reading |
+| row | is |
+| --- | --- |
+| `ega` | EGA over CAM, preset `paper` |
+| `cam`, `backprop`, `has`, `acol`, `spg`, `adl`, | that system alone |
+| `cutmix`, `danet`, `ccam`, `nl_ccam` | |
+| `adversarial` | EGA without CAM entropy |
+| `entropy` | EGA without adversarial images |
+| `minmax`, `class_softmax`, `spatial_softmax`, `sigmoid` | EGA with that reading of Eq. 7 |
+
+EGA over another method: its row with `--config.ega.enabled=true`.
 """
 
 import ml_collections
 
 from ega_jax.losses import PROBABILITIES
+from ega_jax.methods import METHODS
 
-ROWS = ("ega", "cam", "adversarial", "entropy", *PROBABILITIES)
+ABLATION = ("adversarial", "entropy", *PROBABILITIES)
+ROWS = ("ega", *METHODS, *ABLATION)
 
 
 def choose(
     config: ml_collections.ConfigDict, row: str, recipe: str, more: tuple[str, ...] = ()
 ) -> None:
-    """Switches the parts of EGA in `config` on and off.
+    """Switches the method and the parts of EGA in `config` on and off.
 
     Args:
       config: of EGA.
@@ -32,8 +37,11 @@ def choose(
     """
     if row not in ROWS:
         raise ValueError(f"{recipe} has no row {row!r}; choose one of {', '.join(ROWS + more)}")
-    config.ega.adversarial = row not in ("cam", "entropy")
-    if row in ("cam", "adversarial"):
+    if row in METHODS:
+        config.method, config.ega.enabled = row, False
+    if row == "entropy":
+        config.ega.adversarial = False
+    if row == "adversarial":
         config.ega.lambda_clean = config.ega.lambda_adv = 0.0
     if row in PROBABILITIES:
         config.ega.probability = row

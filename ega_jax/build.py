@@ -1,5 +1,7 @@
 """Builds what a config names: data, network, objective, optimizer."""
 
+import dataclasses
+import functools
 import math
 import os
 from collections.abc import Sequence
@@ -11,10 +13,15 @@ import optax
 from ega_jax import optimizers
 from ega_jax.attack import Attack, paper_num_steps
 from ega_jax.data.folder import folder_source, tree_source
+from ega_jax.data.hierarchy import read_hierarchy
 from ega_jax.data.source import DataError, Source
 from ega_jax.data.synthetic import creatures
+from ega_jax.methods import CAM, METHODS
+from ega_jax.methods.danet import DANet
 from ega_jax.methods.ega import EGA
 from ega_jax.models import NETWORKS, Network
+from ega_jax.models.inputs import SCALINGS
+from ega_jax.readers import READERS, Reader
 
 SPLITS = ("train", "val", "test")
 
@@ -98,37 +105,79 @@ def _check_classes(source: Source, data: ml_collections.ConfigDict) -> Source:
     return source
 
 
+def method(config: ml_collections.ConfigDict) -> CAM:
+    """Builds the method, of the fields of its section.
+
+    Raises:
+      DataError: the hierarchy that it needs cannot be used.
+    """
+    name = config.method
+    # What has no section of its own has no settings, but for the second way to train for CCAM.
+    fields = dict(config.get({"nl_ccam": "ccam"}.get(name, name), {}) if name != "cam" else {})
+    if name == "has":
+        fields["fill"] = SCALINGS[config.model.input_scaling][0]
+    if name == "danet":
+        fields |= dataclasses.asdict(read_hierarchy(fields.pop("hierarchy")))
+    return METHODS[name](**fields)
+
+
+def reader(config: ml_collections.ConfigDict) -> Reader:
+    """Builds what reads maps off a trained network: the method's own way unless told otherwise."""
+    if config.cam.reader:
+        return functools.partial(READERS[config.cam.reader], layer=config.cam.layer)
+    return method(config).read
+
+
 def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
-    """Builds the network, with an auxiliary batch norm if adversarial images will need it."""
+    """Builds the network, with an auxiliary batch norm if adversarial images will need it.
+
+    Raises:
+      DataError: the method's hierarchy cannot be used or is of another number of classes.
+    """
     settings = config.model
+    changes = method(config)
+    if isinstance(changes, DANet) and len(changes.parents) != num_classes:
+        raise DataError(
+            f"{config.danet.hierarchy} has {len(changes.parents)} classes, the data {num_classes}; "
+            "write a line for each class, in the order of the labels"
+        )
     return NETWORKS[settings.name](
         num_classes=num_classes,
         width=settings.width,
         feature_stride=settings.feature_stride,
         batch_norm=settings.batch_norm,
-        dual=settings.batch_norm and config.ega.adversarial,
+        dual=settings.batch_norm and config.ega.enabled and config.ega.adversarial,
         head_convs=settings.head_convs,
         head_batch_norm=settings.head_batch_norm,
         dropout=settings.dropout,
         input_scaling=settings.input_scaling,
         dtype=jnp.dtype(settings.dtype),
+        inserts=changes.inserts(settings.name),
+        ending=changes.ending(settings.name),
     )
 
 
 def ega(config: ml_collections.ConfigDict) -> EGA:
-    """Builds the objective."""
+    """Builds the objective: the method's alone, or EGA's over it."""
     ega = config.ega
-    attack = None
+    if not ega.enabled:
+        return EGA(method=method(config))
+    attack = attack_scaling = None
     if ega.adversarial:
+        unit = 1.0
+        if ega.attack_space == "scaled":
+            attack_scaling, unit = SCALINGS[config.model.input_scaling], 255.0
         attack = Attack(
-            epsilon=ega.epsilon,
-            step_size=ega.step_size,
+            epsilon=ega.epsilon * unit,
+            step_size=ega.step_size * unit,
             num_steps=paper_num_steps(ega.epsilon) if ega.num_steps is None else ega.num_steps,
             random_start=ega.random_start,
             descend=ega.targeted,
         )
     return EGA(
         attack=attack,
+        attack_scaling=attack_scaling,
+        ce_weight=ega.ce_weight,
         lambda_clean=ega.lambda_clean,
         lambda_adv=ega.lambda_adv,
         probability=ega.probability,
@@ -136,6 +185,7 @@ def ega(config: ml_collections.ConfigDict) -> EGA:
         attack_bn_mode=ega.attack_bn_mode,
         targeted=ega.targeted,
         fast=ega.fast,
+        method=method(config),
     )
 
 
@@ -161,6 +211,8 @@ def schedule(config: ml_collections.ConfigDict, num_images: int) -> optimizers.S
             factor=optimizer.decay_factor,
             **common,
         )
+    if optimizer.schedule == "polynomial":
+        return optimizers.polynomial(optimizer.learning_rate, power=0.9, **common)
     kind = {"cosine": optimizers.cosine, "constant": optimizers.constant}[optimizer.schedule]
     return kind(optimizer.learning_rate, **common)
 
@@ -170,9 +222,10 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """Builds the optimizer."""
     settings = config.optimizer
-    return optimizers.sgd(
+    rule = optimizers.adam() if settings.name == "adam" else optimizers.nesterov(settings.momentum)
+    return optimizers.build(
+        rule,
         schedule,
-        momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         decay_norm_and_bias=settings.decay_norm_and_bias,
         head_multiplier=settings.head_multiplier,

@@ -10,9 +10,12 @@ from typing import Any
 import ml_collections
 
 from ega_jax import losses
+from ega_jax.methods import METHODS
+from ega_jax.methods.ccam import FUNCTIONS
 from ega_jax.methods.ega import ATTACK_BN_MODES
 from ega_jax.models import NETWORKS
 from ega_jax.models.inputs import SCALINGS
+from ega_jax.readers import READERS
 
 
 class ConfigError(ValueError):
@@ -39,6 +42,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("ega.num_steps", 0),
         ("ega.epsilon", 0),
         ("ega.step_size", 0),
+        ("ega.ce_weight", 0),
         ("ega.lambda_clean", 0),
         ("ega.lambda_adv", 0),
         ("model.head_convs", 0),
@@ -53,16 +57,27 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("eval.map_size", 2),
         ("eval.pictures", 0),
         ("predict.top_k", 1),
+        ("danet.num_maps", 1),
+        ("danet.alpha", 0),
     ]:
         value = _get(c, field)
         _require(value is None or value >= low, field, value, f"must be at least {low}")
-    for field in ("epochs", "model.width", "optimizer.learning_rate", "optimizer.clip_norm"):
+    for field in (
+        "epochs",
+        "model.width",
+        "optimizer.learning_rate",
+        "optimizer.clip_norm",
+        "cutmix.beta",
+    ):
         value = _get(c, field)
         _require(value is None or 0 < value < math.inf, field, value, "must be positive and finite")
     for field in ("model.dropout", "optimizer.momentum", "eval.threshold", "predict.threshold"):
         value = _get(c, field)
         _require(value is None or 0 <= value < 1, field, value, "must lie in [0, 1)")
     for field, choices in [
+        ("method", tuple(METHODS)),
+        ("ccam.function", FUNCTIONS),
+        ("cam.reader", ("", *READERS)),
         ("data.name", ("folder", "creatures")),
         ("model.name", tuple(NETWORKS)),
         ("model.input_scaling", tuple(SCALINGS)),
@@ -70,7 +85,9 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("ega.probability", losses.PROBABILITIES),
         ("ega.reduction", losses.REDUCTIONS),
         ("ega.attack_bn_mode", ATTACK_BN_MODES),
-        ("optimizer.schedule", ("step", "cosine", "constant")),
+        ("ega.attack_space", ("pixel", "scaled")),
+        ("optimizer.name", ("sgd", "adam")),
+        ("optimizer.schedule", ("step", "cosine", "polynomial", "constant")),
         ("eval.checkpoint", ("last", "best")),
     ]:
         value = _get(c, field)
@@ -108,6 +125,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         f"must not exceed data.resize_size={c.data.resize_size}",
     )
     _check_network(c)
+    _check_method(c)
     for field in ("batch_size", "eval.batch_size"):
         value = _get(c, field)
         lower = value - value % num_devices
@@ -132,6 +150,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
             True,
             "takes the clean pass's gradient: set ega.targeted and ega.random_start to false",
         )
+        _require(c.ega.attack_space == "pixel", "ega.fast", True, "needs ega.attack_space=pixel")
 
 
 def _check_network(config: ml_collections.ConfigDict) -> None:
@@ -161,6 +180,52 @@ def _check_network(config: ml_collections.ConfigDict) -> None:
         "data.crop_size",
         size,
         f"{model.name} needs at least {network.smallest_image}",
+    )
+
+
+def _check_method(config: ml_collections.ConfigDict) -> None:
+    """Looks for what the method does not have."""
+    for field in (
+        *("has.drop_rate", "acol.threshold", "adl.drop_rate", "adl.threshold"),
+        "cutmix.probability",
+    ):
+        value = _get(config, field)
+        _require(0 <= value <= 1, field, value, "must lie in [0, 1]")
+    for field in ("spg.thresholds_b2", "spg.thresholds_b1", "spg.thresholds_c"):
+        value = _get(config, field)
+        _require(
+            len(value) == 2 and 0 <= value[1] <= value[0] <= 1,
+            field,
+            value,
+            "must be two bounds in [0, 1], the higher first",
+        )
+    grids = config.has.grid_sizes
+    _require(
+        len(grids) > 0 and all(side >= 0 for side in grids),
+        "has.grid_sizes",
+        grids,
+        "must be sides in pixels, 0 for images that stay whole",
+    )
+    name = config.method
+    networks = METHODS[name].networks
+    _require(
+        networks is None or config.model.name in networks,
+        "method",
+        name,
+        f"is not defined for model.name={config.model.name}, only for {', '.join(networks or ())}",
+    )
+    _require(
+        METHODS[name].one_map or not config.ega.enabled,
+        "ega.enabled",
+        config.ega.enabled,
+        f"{name} has several class maps an image, EGA wants one; set it to false",
+    )
+    _require(
+        name != "danet" or config.danet.hierarchy,
+        "danet.hierarchy",
+        config.danet.hierarchy,
+        "danet needs the classes' hierarchy: set a CSV file with a line class,parent,root for each "
+        "class (configs/hierarchies has those of CUB and of creatures)",
     )
 
 

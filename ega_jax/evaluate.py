@@ -161,7 +161,10 @@ class Evaluator:
             "in_shardings": (placement.replicated, placement.by_example),
             "out_shardings": placement.by_example,
         }
-        self.step = jax.jit(functools.partial(steps.eval_step, model=model), **shardings)
+        self.step = jax.jit(
+            functools.partial(steps.eval_step, model=model, reader=build.reader(config)),
+            **shardings,
+        )
         self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)
         self.map_size = config.eval.map_size or config.data.crop_size
         self.thresholds = localization.thresholds(config.eval.threshold_interval)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules and SGD with parameter groups, after the field's training code."""
+"""Learning-rate schedules, SGD and Adam with parameter groups, after the field's training code."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -26,6 +26,12 @@ def cosine(base: float, *, total_steps: int, warmup_steps: int) -> Schedule:
     return _warm_up(base, warmup_steps, decay)
 
 
+def polynomial(base: float, *, total_steps: int, warmup_steps: int, power: float) -> Schedule:
+    """Lowers the rate to 0 as a power of the share of steps left, after a linear warm-up."""
+    decay = optax.polynomial_schedule(base, 0.0, power, max(total_steps - warmup_steps, 1))
+    return _warm_up(base, warmup_steps, decay)
+
+
 def constant(base: float, *, total_steps: int, warmup_steps: int) -> Schedule:
     """Keeps the rate, after a linear warm-up."""
     return _warm_up(base, warmup_steps, optax.constant_schedule(base))
@@ -42,23 +48,23 @@ def _warm_up(base: float, steps: int, after: Schedule) -> Schedule:
     return optax.join_schedules([rise, after], [steps])
 
 
-def sgd(
+def build(
+    rule: optax.GradientTransformation,
     schedule: Schedule,
     *,
-    momentum: float,
     weight_decay: float,
     decay_norm_and_bias: bool,
     head_multiplier: float,
     head_modules: Sequence[str] = ("head",),
     clip_norm: float | None,
 ) -> optax.GradientTransformation:
-    """Builds SGD with Nesterov momentum in the order of PyTorch's `SGD(nesterov=True)`.
+    """Builds an optimizer around a rule, in PyTorch's order.
 
-    Weight decay joins the gradient before the momentum; learning rates apply after it.
+    Weight decay joins the gradient before the rule; learning rates apply after it.
 
     Args:
+      rule: `nesterov` or `adam`.
       schedule: step -> learning rate of the trunk.
-      momentum: of the Nesterov rule.
       weight_decay: L2 coefficient.
       decay_norm_and_bias: decay biases and batch norm scales too, as PyTorch does by default.
       head_multiplier: factor on the learning rate of the head.
@@ -71,11 +77,21 @@ def sgd(
     if weight_decay:
         mask = None if decay_norm_and_bias else _is_kernel
         parts.append(optax.add_decayed_weights(weight_decay, mask))
-    parts.append(optax.trace(momentum, nesterov=True))
+    parts.append(rule)
     if head_multiplier != 1:
         parts.append(optax.masked(optax.scale(head_multiplier), _is_in(tuple(head_modules))))
     parts.append(optax.scale_by_learning_rate(schedule))
     return optax.chain(*parts)
+
+
+def nesterov(momentum: float) -> optax.GradientTransformation:
+    """Returns the rule of PyTorch's `SGD(momentum, nesterov=True)`."""
+    return optax.trace(momentum, nesterov=True)
+
+
+def adam() -> optax.GradientTransformation:
+    """Returns the rule of PyTorch's `Adam()`."""
+    return optax.scale_by_adam()
 
 
 def _is_kernel(params: Any) -> Any:

@@ -58,7 +58,9 @@ def predict(
     model = build.model(config, len(class_names))
     variables = evaluate.restore_variables(path, model, config.data.crop_size, placement)
     step = jax.jit(
-        functools.partial(steps.predict_step, model=model, top_k=top_k),
+        functools.partial(
+            steps.predict_step, model=model, reader=build.reader(config), top_k=top_k
+        ),
         in_shardings=(placement.replicated, placement.by_example),
         out_shardings=placement.by_example,
     )

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ega_jax import cam
+from ega_jax.methods.cam import View
 from ega_jax.methods.ega import EGA
+from ega_jax.readers import Reader
 
 
 class TrainState(struct.PyTreeNode):
@@ -87,24 +88,34 @@ def train_step(
     return new_state, sums
 
 
+def view(variables: dict, images: jax.Array, model: nn.Module) -> View:
+    """Looks at images `[B, H, W, 3]` uint8 with a trained network, main batch norm only."""
+
+    def forward(images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return model.apply(variables, images, train=False)
+
+    images = as_float(images)
+    logits, out = forward(images)
+    return View(images, logits, out, forward)
+
+
 def eval_step(
-    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module, reader: Reader
 ) -> dict[str, jax.Array]:
-    """Classifies a batch and draws the maps of the true classes, main batch norm only.
+    """Classifies a batch and draws the maps of the true classes.
 
     Args:
       variables: `params` and `batch_stats`.
       batch: `image` `[B, H, W, 3]` uint8 and `label` `[B]`.
       model: the network.
+      reader: reads maps off it.
 
     Returns:
       `probabilities` `[B, C]` float32 and `cams` `[B, h, w]` float32.
     """
-    logits, out = model.apply(variables, as_float(batch["image"]), train=False)
-    return {
-        "probabilities": jax.nn.softmax(logits),
-        "cams": cam.select(out["cams"], batch["label"]),
-    }
+    seen = view(variables, batch["image"], model)
+    maps = reader(seen, batch["label"][:, None])
+    return {"probabilities": jax.nn.softmax(seen.logits), "cams": maps[..., 0]}
 
 
 def crops_step(
@@ -128,13 +139,13 @@ def crops_step(
 
 
 def predict_step(
-    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module, top_k: int
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module, reader: Reader, top_k: int
 ) -> dict[str, jax.Array]:
     """Finds the `top_k` classes of each image and their maps; needs no labels.
 
     Returns:
       `scores` and `classes` `[B, top_k]`, best first; `cams` `[B, h, w, top_k]`.
     """
-    logits, out = model.apply(variables, as_float(batch["image"]), train=False)
-    scores, classes = jax.lax.top_k(jax.nn.softmax(logits), top_k)
-    return {"scores": scores, "classes": classes, "cams": cam.select(out["cams"], classes)}
+    seen = view(variables, batch["image"], model)
+    scores, classes = jax.lax.top_k(jax.nn.softmax(seen.logits), top_k)
+    return {"scores": scores, "classes": classes, "cams": reader(seen, classes)}

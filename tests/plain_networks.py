@@ -211,7 +211,7 @@ def resnet50(state, x, *, feature_stride=32):
                 x = conv2d(x, state[f"{name}.downsample.0.weight"], stride=step)
                 x = batch_norm(x, state, f"{name}.downsample.1")
             x = relu(x + y)
-        taps[f"layer{layer}"] = x
+        taps[f"layer{layer}_{blocks - 1}"] = x
     return taps
 
 

@@ -7,6 +7,7 @@ import ml_collections
 import pytest
 
 from configs import base, folder, quickstart, rows
+from ega_jax import build
 from ega_jax import config as configs
 from ega_jax.config import ConfigError, check
 from ega_jax.losses import PROBABILITIES
@@ -46,8 +47,8 @@ def test_recipes_are_valid(recipe):
     ],
 )
 def test_quickstart_rows(row, adversarial, entropy):
-    ega = quickstart.get_config(row).ega
-    assert ega.adversarial == adversarial
+    ega = build.ega(quickstart.get_config(row))
+    assert (ega.attack is not None) == adversarial
     assert (ega.lambda_clean > 0) == (ega.lambda_adv > 0) == entropy
     if row in PROBABILITIES:
         assert ega.probability == row

@@ -1,5 +1,7 @@
 """The optimizer against PyTorch's formula, worked out by hand; schedules at their corners."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,9 +74,9 @@ def test_head_of_several_modules():
 def test_rate_applies_after_the_momentum():
     """As in PyTorch: a new rate scales the whole buffer, not the newest gradient alone."""
     schedule = optax.piecewise_constant_schedule(1.0, {1: 0.1})
-    tx = optimizers.sgd(
+    tx = optimizers.build(
+        optimizers.nesterov(0.5),
         schedule,
-        momentum=0.5,
         weight_decay=0.0,
         decay_norm_and_bias=True,
         head_multiplier=1.0,
@@ -83,6 +85,34 @@ def test_rate_applies_after_the_momentum():
     history = descend(tx, one_leaf(0.0), [one_leaf(1.0), one_leaf(1.0)])
     # buffers 1, 1.5; updates 1 + .5, .1 (1 + .75)
     np.testing.assert_allclose(values(history), [-1.5, -1.675], rtol=1e-6)
+
+
+def test_adam_by_hand():
+    """Bias-corrected moments; the head's factor and the decay as for SGD."""
+    tx = optimizers.build(
+        optimizers.adam(),
+        optax.constant_schedule(0.1),
+        weight_decay=0.5,
+        decay_norm_and_bias=True,
+        head_multiplier=10.0,
+        clip_norm=None,
+    )
+    params = one_leaf(2.0) | one_leaf(2.0, layer="head")
+    zero, one = one_leaf(0.0) | one_leaf(0.0, layer="head"), one_leaf(-3.0)
+    (after,) = descend(tx, params, [zero])
+    # The gradient is the decay, 1; the first step of Adam is the sign of it.
+    assert float(after["conv1_1"]["conv"]["kernel"]) == pytest.approx(1.9, rel=1e-5)
+    assert float(after["head"]["conv"]["kernel"]) == pytest.approx(1.0, rel=1e-5)
+    history = descend(tx, one_leaf(2.0), [one_leaf(0.0), one])
+    # Gradients 1 and -3 + .95 = -2.05; moments (.09 - .205) / .19, (.000999 + .0042025) / .001999
+    second = 1.9 + 0.1 * (0.115 / 0.19) / math.sqrt(0.0052015 / 0.001999)
+    assert values(history) == pytest.approx([1.9, second], rel=1e-5)
+
+
+def test_polynomial_schedule():
+    schedule = optimizers.polynomial(2.0, total_steps=12, warmup_steps=2, power=0.9)
+    rates = [float(schedule(step)) for step in (0, 1, 2, 7, 12)]
+    assert rates == pytest.approx([1.0, 2.0, 2.0, 2 * 0.5**0.9, 0.0])
 
 
 @pytest.mark.parametrize("everything", [True, False])

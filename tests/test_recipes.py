@@ -11,6 +11,8 @@ import pytest
 from configs import protocol, rows
 from ega_jax import build, steps
 from ega_jax.config import check
+from ega_jax.methods import CAM, METHODS
+from ega_jax.methods.ega import EGA
 
 RECIPES = [f"{data}_{model}" for data in protocol.DATA for model in protocol.MODELS]
 IMAGES = 6000  # of a training split; decides on the schedule alone
@@ -112,8 +114,7 @@ def test_protocol():
 def test_reference_rows(name, rate, stride, weight_decay):
     config = recipe(name, "reference")
     check(config)
-    assert not config.ega.adversarial and not config.eval.ten_crop
-    assert config.ega.lambda_clean == config.ega.lambda_adv == 0
+    assert build.ega(config) == EGA() and not config.eval.ten_crop
     optimizer, model = config.optimizer, config.model
     assert (optimizer.learning_rate, optimizer.weight_decay) == (rate, weight_decay)
     assert model.feature_stride == stride
@@ -127,10 +128,12 @@ def test_reference_rows(name, rate, stride, weight_decay):
 
 
 @pytest.mark.parametrize("row", rows.ROWS)
-def test_rows_of_the_ablation(row):
+def test_rows(row):
     config = recipe("cub_vgg", row)
     check(config)
-    assert config.ega.adversarial == (row not in ("cam", "entropy"))
+    objective = build.ega(config)
+    assert (objective.attack is None) == (row in METHODS or row == "entropy")
+    assert type(objective.method) is METHODS.get(row, CAM)
 
 
 def test_rows_that_do_not_exist():

@@ -10,6 +10,7 @@ import pytest
 
 from ega_jax import steps
 from ega_jax.attack import Attack
+from ega_jax.methods.cam import CAM
 from ega_jax.methods.ega import EGA
 from ega_jax.models.norm import AUX, MAIN
 from ega_jax.models.vgg import VGG16
@@ -203,7 +204,7 @@ def softmax(logits):
 
 def test_eval_step(trained):
     batch = tiny.batch()
-    result = jax.jit(functools.partial(steps.eval_step, model=MODEL))(
+    result = jax.jit(functools.partial(steps.eval_step, model=MODEL, reader=CAM().read))(
         trained, {"image": batch["image"], "label": batch["label"]}
     )
     logits, cams = logits_and_cams(trained, batch["image"])
@@ -227,9 +228,8 @@ def test_crops_step_averages_softmax_scores(trained):
 @pytest.mark.parametrize("top_k", [1, 3])
 def test_predict_step(trained, top_k):
     images = tiny.batch()["image"]
-    result = jax.jit(functools.partial(steps.predict_step, model=MODEL, top_k=top_k))(
-        trained, {"image": images}
-    )
+    step = functools.partial(steps.predict_step, model=MODEL, reader=CAM().read, top_k=top_k)
+    result = jax.jit(step)(trained, {"image": images})
     logits, cams = logits_and_cams(trained, images)
     order = np.argsort(-logits, axis=-1)[:, :top_k]
     np.testing.assert_array_equal(result["classes"], order)

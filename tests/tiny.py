@@ -27,14 +27,14 @@ class TinyNet(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, images, *, train, aux=False):
+    def __call__(self, images, *, train, aux=False, labels=None):
         common = {"batch_norm": self.batch_norm, "dual": self.dual}
         mode = {"train": train, "aux": aux}
         x = ConvBlock(4, name="conv1_1", **common)(images - 0.5, **mode)
         x = nn.max_pool(x, (2, 2), strides=(2, 2))
         head = ConvHead(self.num_classes, features=6, dropout=self.dropout, name="head", **common)
-        logits, cams = head(x, **mode)
-        return logits, {"cams": cams}
+        logits, out = head(x, **mode)
+        return logits, out
 
 
 def variables(model, seed=0, *, shape=(1, SIZE, SIZE, 3)):
@@ -71,16 +71,16 @@ def batch(seed=0, *, size=BATCH, image_size=SIZE, dtype=np.uint8):
     }
 
 
-def optimizer(learning_rate=0.1, **changes):
+def optimizer(learning_rate=0.1, *, momentum=0.9, **changes):
     """Builds the project's SGD with PyTorch's defaults."""
     settings = {
-        "momentum": 0.9,
         "weight_decay": 5e-4,
         "decay_norm_and_bias": True,
         "head_multiplier": 1.0,
         "clip_norm": None,
     }
-    return optimizers.sgd(optax.constant_schedule(learning_rate), **(settings | changes))
+    schedule = optax.constant_schedule(learning_rate)
+    return optimizers.build(optimizers.nesterov(momentum), schedule, **(settings | changes))
 
 
 def train_state(model, tx, seed=0):

@@ -1,4 +1,4 @@
-"""Entropy Guided Adversarial model (EGA): the paper's objective, Eq. 1-8.
+"""Entropy Guided Adversarial model (EGA): the paper's objective, Eq. 1-8, over any method.
 
 Per batch: an adversarial image is searched for each clean one through the auxiliary batch norm; the
 clean images pass through the main batch norm, the adversarial ones through the auxiliary one; the
@@ -6,13 +6,15 @@ cross entropies of both passes and the weighted entropies of both class activati
 
     L(x, y) + L(x + e, y) + lambda_clean * L_ent(CAM_clean) + lambda_adv * L_ent(CAM_adv)    (Eq. 8)
 
-Everything is a switch: without `attack` and with both weights 0 this is the CAM baseline, and
-whatever is off is not computed. The two passes share no activations, so the gradient of the sum is
-taken as the sum of the two passes' gradients; that frees the clean pass's activations before the
+L is the loss of a method, in the paper that of CAM; methods of one class map an image can take its
+place. Everything is a switch: without `attack` and with both weights 0 this is the method alone,
+and whatever is off is not computed. The two passes share no activations, so the gradient of the sum
+is taken as the sum of the two passes' gradients; that frees the clean pass's activations before the
 adversarial pass begins, and lets `fast` reuse the clean pass's backward pass.
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -20,6 +22,7 @@ import jax.numpy as jnp
 
 from ega_jax import attack as attacks
 from ega_jax import losses
+from ega_jax.methods.cam import CAM
 from ega_jax.models.norm import AUX, MAIN
 
 ATTACK_BN_MODES = ("eval", "train")
@@ -42,6 +45,10 @@ class EGA:
       fast: take the attack's gradient from the clean pass (main branch, one step from the image; it
         ascends the whole clean objective, entropy included), which saves a forward and a backward
         pass.
+      method: whose loss it is that Eq. 8 adds to.
+      attack_scaling: mean and standard deviation per channel; the attack then takes place on images
+        scaled by them, its units 1/255 there, as in the released code. None: on pixels.
+      ce_weight: of both passes' losses of the method. Paper: 1. / The released code: 0.5, a mean.
     """
 
     attack: attacks.Attack | None = None
@@ -52,6 +59,9 @@ class EGA:
     attack_bn_mode: str = "eval"
     targeted: bool = False
     fast: bool = False
+    method: CAM = CAM()
+    attack_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    ce_weight: float = 1.0
 
     def loss_and_grads(
         self,
@@ -64,17 +74,20 @@ class EGA:
         """Computes the gradient of Eq. 8 over the global batch.
 
         Args:
-          model: network; `apply(..., train=, aux=)` returns logits and `{"cams": class maps}`.
+          model: network; `apply(..., train=, aux=, labels=)` returns logits and
+            `{"cams": class maps}`.
           params: its parameters.
           model_state: `batch_stats` and, with an attack, `batch_stats_aux`.
           batch: `image` `[B, H, W, 3]` float in [0, 1], `label` `[B]` int32, `mask` `[B]` bool.
-          key: for dropout, random starts and random targets.
+          key: for all that is drawn: dropout, random starts and targets, and in the method.
 
         Returns:
           Gradients; masked sums over the batch of every loss term and of correct predictions, with
           their `count`; the new model state.
         """
-        keys = dict(zip(("clean", "adv", "start", "target"), jax.random.split(key, 4), strict=True))
+        uses = ("clean", "adv", "start", "target", "augment")
+        keys = dict(zip(uses, jax.random.split(key, len(uses)), strict=True))
+        batch = self.method.augment(batch, keys["augment"])
         weight = batch["mask"].astype(jnp.float32) / jnp.maximum(batch["mask"].sum(), 1)
 
         def objective(params, images, *, aux):
@@ -86,12 +99,16 @@ class EGA:
                 images,
                 train=True,
                 aux=aux,
+                labels=batch["label"],
                 mutable=[collection],
                 rngs={"dropout": keys[name]},
             )
-            ce = losses.cross_entropy(logits, batch["label"])
-            terms = {f"ce_{name}": ce, f"correct_{name}": logits.argmax(-1) == batch["label"]}
-            total = ce
+            found = self.method.loss(logits, out, batch, jax.random.fold_in(keys[name], 0))
+            total = functools.reduce(jnp.add, found.values())
+            if self.ce_weight != 1:
+                total = self.ce_weight * total
+            terms = {f"{term}_{name}": value for term, value in found.items()}
+            terms[f"correct_{name}"] = logits.argmax(-1) == batch["label"]
             if factor:
                 entropy = losses.cam_entropy(
                     out["cams"],
@@ -140,11 +157,17 @@ class EGA:
             kwargs = {"mutable": [AUX], "rngs": {"dropout": keys["adv"]}} if train else {}
             result = model.apply(variables, images, train=train, aux=True, **kwargs)
             logits = result[0][0] if train else result[0]
-            target = labels
             if self.targeted:
                 classes = logits.shape[-1]
                 offset = jax.random.randint(keys["target"], labels.shape, 1, classes)
-                target = (labels + offset) % classes
-            return jnp.sum(losses.cross_entropy(logits, target) * batch["mask"])
+                values = losses.cross_entropy(logits, (labels + offset) % classes)
+            else:
+                values = self.method.classify(logits, batch)
+            return jnp.sum(values * batch["mask"])
 
-        return attacks.pgd(loss, batch["image"], self.attack, keys["start"])
+        if self.attack_scaling is None:
+            return attacks.pgd(loss, batch["image"], self.attack, keys["start"])
+        mean, std = map(jnp.array, self.attack_scaling)
+        scaled = (batch["image"] - mean) / std
+        found = attacks.pgd(lambda x: loss(x * std + mean), scaled, self.attack, keys["start"])
+        return found * std + mean

@@ -6,7 +6,7 @@ Krizhevsky et al., 2012, with its groups and local response normalization; Zhou 
 import jax
 
 from ega_jax.models.blocks import ConvBlock, local_response_norm, max_pool, scale
-from ega_jax.models.network import Network
+from ega_jax.models.network import Network, Stage
 
 # Channels, kernel, groups; all but the first keep the size of their map.
 CONVS = {
@@ -23,7 +23,7 @@ CONVS = {
 class AlexNet(Network):
     """AlexNet-GAP: 11x11 maps at 227 pixels, stride 16. No batch norm.
 
-    Features: `conv1` to `conv7`. With `head_convs=0` it is the published network. torchvision's
+    Stages: `conv1` to `conv7`. With `head_convs=0` it is the published network. torchvision's
     AlexNet is another one (Krizhevsky's of 2014, no groups); its weights do not fit.
     """
 
@@ -33,12 +33,11 @@ class AlexNet(Network):
     cut = ("fc.",)
     file_classifier = "fc"
 
-    def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
-        """Maps scaled images to the features of every convolution."""
-        features = {}
+    def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
+        """Passes the features of every convolution through `stage`."""
         for name, (channels, kernel, groups) in CONVS.items():
             first = name == "conv1"
-            x = ConvBlock(
+            conv = ConvBlock(
                 # Two groups in the next layer need an even number of channels here.
                 scale(channels, self.width, groups=2),
                 kernel,
@@ -47,13 +46,12 @@ class AlexNet(Network):
                 groups=groups,
                 name=name,
                 **common,
-            )(x, **mode)
-            features[name] = x
+            )
+            x = stage(name, conv(x, **mode))
             if name in ("conv1", "conv2"):
                 x = local_response_norm(max_pool(x, 3, 2, ceil_mode=True))
             elif name == "conv5":
                 x = max_pool(x, 3, 1)
-        return features
 
     def file_name(self, module: tuple[str, ...]) -> str:
         """Returns the name of a module in the CAM release, which is ours."""

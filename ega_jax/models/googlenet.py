@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ega_jax.models.blocks import ConvBlock, local_response_norm, max_pool, scale
-from ega_jax.models.network import Block, Network
+from ega_jax.models.network import Block, Network, Stage
 
 # Channels of 1x1; 3x3 reduction and 3x3; 5x5 reduction and 5x5; pool projection (Tab. 1).
 INCEPTIONS = {
@@ -60,27 +60,24 @@ class GoogLeNet(Network):
     """Inception v1: stride 16 is the published one (14x14 at 224), 8 drops maxpool3 (28x28).
 
     With batch norm it is torchvision's network: no biases, and 3x3 kernels where the paper has 5x5.
-    Without, it is the original: biases, 5x5, local response normalization. Features: `conv1` to
+    Without, it is the original: biases, 5x5, local response normalization. Stages: `conv1` to
     `conv3`, `inception3a` to `inception4e`.
     """
 
     cut = ("aux1.", "aux2.", "inception5a.", "inception5b.", "fc.")
 
-    def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
-        """Maps scaled images to the features of every stage."""
+    def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
+        """Passes the features of every stage through `stage`."""
         plain = not self.batch_norm
         block = functools.partial(
             ConvBlock, batch_norm=self.batch_norm, use_bias=plain, epsilon=1e-3, **common
         )
         pool = functools.partial(max_pool, window=3, strides=2, ceil_mode=True)
         norm = local_response_norm if plain else lambda x: x
-        features = {}
 
         def conv(name, x, channels, *args, **kwargs):
-            features[name] = block(scale(channels, self.width), *args, name=name, **kwargs)(
-                x, **mode
-            )
-            return features[name]
+            module = block(scale(channels, self.width), *args, name=name, **kwargs)
+            return stage(name, module(x, **mode))
 
         x = norm(pool(conv("conv1", x, 64, 7, strides=2)))
         x = pool(norm(conv("conv3", conv("conv2", x, 64, 1), 192, 3)))
@@ -88,9 +85,8 @@ class GoogLeNet(Network):
             if name == "4a" and self.feature_stride == 16:
                 x = pool(x)
             channels = tuple(scale(c, self.width) for c in channels)
-            x = Inception(channels, 5 if plain else 3, block, name=f"inception{name}")(x, **mode)
-            features[f"inception{name}"] = x
-        return features
+            name = f"inception{name}"
+            x = stage(name, Inception(channels, 5 if plain else 3, block, name=name)(x, **mode))
 
     def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module: `branch2_0` is `branch2.0` there."""

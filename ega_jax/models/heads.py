@@ -41,8 +41,13 @@ class ConvHead(nn.Module):
     @nn.compact
     def __call__(
         self, x: jax.Array, *, train: bool, aux: bool = False
-    ) -> tuple[jax.Array, jax.Array]:
-        """Maps features `[B, h, w, C]` to logits `[B, K]` and class maps `[B, h, w, K]`."""
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Maps features `[B, h, w, C]` to logits and class maps.
+
+        Returns:
+          Logits `[B, K]`; `cams` `[B, h, w, K]`, and `classified` `[B, h, w, features]`, what the
+          classifier reads.
+        """
         for i in range(1, self.convs + 1):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = ConvBlock(
@@ -61,4 +66,4 @@ class ConvHead(nn.Module):
             dtype=jnp.float32,
             name="classifier",
         )(x)
-        return maps.mean(axis=(1, 2)), maps
+        return maps.mean(axis=(1, 2)), {"cams": maps, "classified": x}

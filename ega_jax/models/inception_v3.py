@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ega_jax.models.blocks import ConvBlock, max_pool, scale
-from ega_jax.models.network import Block, Network
+from ega_jax.models.network import Block, Network, Stage
 
 Chain = tuple[tuple, ...]  # of convolutions: name, channels, kernel, and strides if not 1
 
@@ -90,26 +90,23 @@ class Mixed(nn.Module):
 class InceptionV3(Network):
     """Inception v3: stride 8 gives 28x28 maps at 224, 16 adds a pool after Mixed_5d (14x14).
 
-    Features: `Conv2d_1a_3x3` to `Conv2d_4a_3x3`, `Mixed_5b` to `Mixed_6e`. The field feeds it
-    images scaled by ImageNet's statistics, though its weights expect [-1, 1], which is
+    Stages: `Conv2d_1a_3x3` to `Conv2d_4a_3x3`, `maxpool2`, `Mixed_5b` to `Mixed_6e`. The field
+    feeds it images scaled by ImageNet's statistics, though its weights expect [-1, 1], which is
     `input_scaling="signed"`.
     """
 
     batch_norms = (True,)
     cut = ("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc.")
 
-    def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
-        """Maps scaled images to the features of every stage."""
+    def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
+        """Passes the features of every stage through `stage`."""
         block = functools.partial(
             ConvBlock, batch_norm=True, use_bias=False, epsilon=1e-3, **common
         )
-        features = {}
 
         def conv(name, x, channels, kernel, **kwargs):
-            features[name] = block(scale(channels, self.width), kernel, name=name, **kwargs)(
-                x, **mode
-            )
-            return features[name]
+            module = block(scale(channels, self.width), kernel, name=name, **kwargs)
+            return stage(name, module(x, **mode))
 
         x = conv("Conv2d_1a_3x3", x, 32, 3, strides=2)  # torchvision: no padding
         x = conv("Conv2d_2a_3x3", x, 32, 3, padding=0)
@@ -117,12 +114,11 @@ class InceptionV3(Network):
         x = max_pool(x, 3, 2, padding=1, ceil_mode=True)
         x = conv("Conv2d_3b_1x1", x, 80, 1)
         x = conv("Conv2d_4a_3x3", x, 192, 3, padding=0)
-        x = max_pool(x, 3, 2, padding=1, ceil_mode=True)
+        x = stage("maxpool2", max_pool(x, 3, 2, padding=1, ceil_mode=True))
         for name, branches in MIXED.items():
             if name == "Mixed_6a" and self.feature_stride == 16:
                 x = max_pool(x, 3, 2, ceil_mode=True)
-            x = features[name] = Mixed(branches, self.width, block, name=name)(x, **mode)
-        return features
+            x = stage(name, Mixed(branches, self.width, block, name=name)(x, **mode))
 
     def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module, which is ours."""

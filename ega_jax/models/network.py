@@ -1,6 +1,8 @@
 """What all networks have in common: scaled images, a trunk of their own, the convolutional head."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -10,6 +12,41 @@ import jax.numpy as jnp
 from ega_jax.models.blocks import scale
 from ega_jax.models.heads import ConvHead
 from ega_jax.models.inputs import scale_input
+
+Features = Mapping[str, jax.Array]  # of a trunk's stages, the last one last
+Mode = dict[str, bool]  # `train` and `aux` of a pass
+# A trunk passes the features of every stage through it: name and features in, features out.
+Stage = Callable[[str, jax.Array], jax.Array]
+# What a method puts behind a stage: the network, a name for its module, features and mode in,
+# features of the same shape out.
+Insert = Callable[["Network", str, jax.Array, Mode], jax.Array]
+# How a network ends: itself, all features, labels or None, and mode in; logits and maps out.
+Ending = Callable[
+    ["Network", Features, jax.Array | None, Mode], tuple[jax.Array, dict[str, jax.Array]]
+]
+
+
+def last(features: Features) -> jax.Array:
+    """Returns the output of a trunk."""
+    return list(features.values())[-1]
+
+
+def single(
+    network: "Network", features: Features, labels: jax.Array | None, mode: Mode
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Ends a network in one head over the output of its trunk.
+
+    Args:
+      network: inside its `__call__`.
+      features: `[B, h, w, F]` by stage.
+      labels: `[B]` int, the true classes, or None; not needed here.
+      mode: of this pass.
+
+    Returns:
+      Logits `[B, C]` and maps by name, `cams` `[B, h, w, C]` among them.
+    """
+    del labels
+    return network.head("head", mode)(last(features))
 
 
 class Network(nn.Module):
@@ -27,6 +64,8 @@ class Network(nn.Module):
       dropout: rate in the head.
       input_scaling: what the weights expect, see `inputs.SCALINGS`.
       dtype: of the computation (`bfloat16` on accelerators); parameters stay float32.
+      inserts: what a method puts behind stages, by their names.
+      ending: how it ends, in the head or the heads of a method.
     """
 
     num_classes: int
@@ -39,6 +78,8 @@ class Network(nn.Module):
     dropout: float = 0.0
     input_scaling: str = "imagenet"
     dtype: Any = jnp.float32
+    inserts: Mapping[str, Insert] = dataclasses.field(default_factory=dict)
+    ending: Ending = single
 
     # What exists of the network.
     feature_strides: ClassVar[tuple[int, ...]] = (8, 16)
@@ -51,7 +92,12 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, train: bool, aux: bool = False
+        self,
+        images: jax.Array,
+        *,
+        train: bool,
+        aux: bool = False,
+        labels: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classifies images and draws the class maps on the way.
 
@@ -59,31 +105,66 @@ class Network(nn.Module):
           images: `[B, H, W, 3]` float, RGB in [0, 1].
           train: batch statistics and dropout, instead of running statistics.
           aux: take the auxiliary batch norm branch.
+          labels: `[B]` int, the true classes, for methods that train with them in the network.
 
         Returns:
           Logits `[B, num_classes]` float32, and a dict of named intermediates: `cams`, the class
-          maps `[B, h, w, num_classes]` float32, and the trunk's features, named as its stages.
+          maps `[B, h, w, num_classes]` float32, the method's other maps, and the trunk's features,
+          named as its stages.
         """
-        common = {"dual": self.dual, "dtype": self.dtype}
         mode = {"train": train, "aux": aux}
-        x = scale_input(images, self.input_scaling).astype(self.dtype)
-        features = self.trunk(x, common, mode)
-        logits, cams = ConvHead(
-            self.num_classes,
-            convs=self.head_convs,
-            features=scale(1024, self.width),
-            batch_norm=self.batch_norm and self.head_batch_norm,
-            dropout=self.dropout,
-            name="head",
-            **common,
-        )(list(features.values())[-1], **mode)
-        return logits, {**features, "cams": cams}
+        features: dict[str, jax.Array] = {}
 
-    def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
-        """Maps scaled images to the features of every stage, the head's input last.
+        def stage(name: str, x: jax.Array) -> jax.Array:
+            if name in self.inserts:
+                x = self.inserts[name](self, f"insert_{name}", x, mode)
+            features[name] = x
+            return x
+
+        x = scale_input(images, self.input_scaling).astype(self.dtype)
+        self.trunk(x, stage, self.common, mode)
+        if missing := self.inserts.keys() - features.keys():
+            raise ValueError(
+                f"{type(self).__name__} has no stage {', '.join(sorted(missing))}; there are "
+                f"{', '.join(features)}"
+            )
+        logits, maps = self.ending(self, features, labels, mode)
+        return logits, {**features, **maps}
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Attributes that all blocks of the network have."""
+        return {"dual": self.dual, "dtype": self.dtype}
+
+    @property
+    def head_features(self) -> int:
+        """Channels of the head's 3x3 convolutions."""
+        return scale(1024, self.width)
+
+    def head(self, name: str, mode: Mode, **attributes: Any) -> Callable:
+        """Makes a head with this network's settings, ready to be called with features.
+
+        Args:
+          name: of the module; what begins with `head` learns at the head's rate.
+          mode: of this pass.
+          **attributes: of `ConvHead`, where they differ from the network's.
+        """
+        settings = {
+            "num_classes": self.num_classes,
+            "convs": self.head_convs,
+            "features": self.head_features,
+            "batch_norm": self.batch_norm and self.head_batch_norm,
+            "dropout": self.dropout,
+            **self.common,
+        }
+        return functools.partial(ConvHead(**settings | attributes, name=name), **mode)
+
+    def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: Mode) -> None:
+        """Passes the features of every stage through `stage`, the head's input last.
 
         Args:
           x: `[B, H, W, 3]` in the scaling of the weights.
+          stage: notes features by their name, and gives back what goes on from there.
           common: attributes of all blocks.
           mode: `train` and `aux` of this pass.
         """

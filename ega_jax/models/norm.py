@@ -38,12 +38,14 @@ class DualBatchNorm(nn.Module):
       momentum: decay of the running statistics (0.9 here is 0.1 in PyTorch).
       epsilon: added to the variance.
       dtype: of the output; parameters and statistics stay float32.
+      scale_init: draws the scales; 0 where the module begins as the identity beside a shortcut.
     """
 
     dual: bool = False
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
+    scale_init: Any = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, aux: bool = False) -> jax.Array:
@@ -65,6 +67,7 @@ class DualBatchNorm(nn.Module):
                 momentum=self.momentum,
                 epsilon=self.epsilon,
                 dtype=self.dtype,
+                scale_init=self.scale_init,
                 collection=collection,
                 name=name,
             )

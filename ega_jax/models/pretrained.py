@@ -234,11 +234,11 @@ def _fitting(
 def _name(network: Network, place: Place) -> str | None:
     """Returns the name in the file of an array, None if files do not have it."""
     _, *module, leaf = (part for part in place if part != "main")
-    if "aux" in module:
+    if "aux" in module or module[0].startswith("insert_"):
         return None
-    if module[0] != "head":
+    if not module[0].startswith("head"):
         prefix = network.file_name(tuple(module))
-    elif module[1] == "classifier" and network.head_convs == 0 and network.file_classifier:
+    elif module == ["head", "classifier"] and network.head_convs == 0 and network.file_classifier:
         prefix = network.file_classifier
     else:
         return None

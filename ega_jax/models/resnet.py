@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from ega_jax.models.blocks import ConvBlock, max_pool, scale
-from ega_jax.models.network import Block, Network
+from ega_jax.models.network import Block, Network, Stage
 
 BLOCKS = (3, 4, 6, 3)
 
@@ -40,7 +40,7 @@ class Bottleneck(nn.Module):
 class ResNet50(Network):
     """ResNet-50: stride 16 gives 14x14 maps at 224, 8 gives 28x28, 32 is torchvision's 7x7.
 
-    Features: `conv1`, `layer1` to `layer4`. With `head_convs=0` the head is ResNet's own.
+    Stages: `conv1`, `layer1_0` to `layer4_2`. With `head_convs=0` the head is ResNet's own.
     """
 
     feature_strides = (8, 16, 32)
@@ -48,25 +48,24 @@ class ResNet50(Network):
     cut = ("fc.",)
     file_classifier = "fc"
 
-    def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
-        """Maps scaled images to the features of every stage."""
+    def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
+        """Passes the features of every stage through `stage`."""
         block = functools.partial(ConvBlock, batch_norm=True, use_bias=False, **common)
         x = block(scale(64, self.width), 7, strides=2, name="conv1")(x, **mode)
-        features = {"conv1": x}
-        x = max_pool(x, 3, 2, padding=1)
+        x = max_pool(stage("conv1", x), 3, 2, padding=1)
         strides = {2: 2, 3: 2 if self.feature_stride >= 16 else 1}
         strides[4] = 2 if self.feature_stride == 32 else 1
         for layer, count in enumerate(BLOCKS, start=1):
             for i in range(count):
-                x = Bottleneck(
+                name = f"layer{layer}_{i}"
+                bottleneck = Bottleneck(
                     scale(64 * 2 ** (layer - 1), self.width),
                     strides.get(layer, 1) if i == 0 else 1,
                     i == 0,
                     block,
-                    name=f"layer{layer}_{i}",
-                )(x, **mode)
-            features[f"layer{layer}"] = x
-        return features
+                    name=name,
+                )
+                x = stage(name, bottleneck(x, **mode))
 
     def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module: block `layer1_0` is `layer1.0` there."""

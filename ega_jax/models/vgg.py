@@ -6,7 +6,7 @@ Simonyan and Zisserman, ICLR 2015; cut and strides as in the field's WSOL code (
 import jax
 
 from ega_jax.models.blocks import ConvBlock, max_pool, scale
-from ega_jax.models.network import Network
+from ega_jax.models.network import Network, Stage
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
@@ -14,28 +14,27 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolut
 class VGG16(Network):
     """VGG16 without pool5: stride 16 keeps pools 1-4 (14x14 at 224), 8 drops pool4 (28x28).
 
-    H and W of the images are multiples of the stride. Features: `conv1_2` to `conv5_3`, each stage
-    before its pool.
+    H and W of the images are multiples of the stride. Stages: `conv1_2` to `conv5_3`, and `pool1`
+    to `pool4`, of which the last is `conv4_3` at stride 8.
     """
 
     whole_strides = True
     cut = ("classifier.",)
 
-    def trunk(self, x: jax.Array, common: dict, mode: dict) -> dict[str, jax.Array]:
-        """Maps scaled images to the features of every stage."""
-        features = {}
-        for stage, (channels, count) in enumerate(STAGES, start=1):
+    def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
+        """Passes the features of every stage through `stage`."""
+        for number, (channels, count) in enumerate(STAGES, start=1):
             for i in range(1, count + 1):
                 x = ConvBlock(
                     scale(channels, self.width),
                     batch_norm=self.batch_norm,
-                    name=f"conv{stage}_{i}",
+                    name=f"conv{number}_{i}",
                     **common,
                 )(x, **mode)
-            features[f"conv{stage}_{count}"] = x
-            if stage <= (4 if self.feature_stride == 16 else 3):
-                x = max_pool(x, 2, 2)
-        return features
+            x = stage(f"conv{number}_{count}", x)
+            if number <= 4:
+                pooled = number < 4 or self.feature_stride == 16
+                x = stage(f"pool{number}", max_pool(x, 2, 2) if pooled else x)
 
     def file_name(self, module: tuple[str, ...]) -> str:
         """Returns torchvision's name of a module: `features.` and its place in the sequence."""

@@ -1,0 +1,57 @@
+"""Reads a hierarchy of classes, for methods that learn coarser labels too (DANet).
+
+A CSV file with a header and a line for each class, in the order of the labels: the class's name
+(for people), its parent, its root. Names of parents and roots are free; equal names are the same.
+
+    class,family,order
+    001.Black_footed_Albatross,Diomedeidae,Procellariiformes
+"""
+
+import csv
+import dataclasses
+import os
+
+from ega_jax.data.source import DataError
+
+_COLUMNS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Hierarchy:
+    """Of each class its parent and its root, numbered from 0 by their sorted names."""
+
+    parents: tuple[int, ...]
+    roots: tuple[int, ...]
+
+
+def read_hierarchy(path: str | os.PathLike) -> Hierarchy:
+    """Reads a hierarchy; see the module's docstring for the file.
+
+    Raises:
+      DataError: the file is missing, has another number of columns, an empty name, or a parent
+        under two roots. Names file and line.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))[1:]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"the hierarchy {path} cannot be read ({error}); set --config.danet.hierarchy"
+        ) from error
+    root_of: dict[str, str] = {}
+    for line, row in enumerate(rows, start=2):
+        if len(row) != _COLUMNS or not all(row):
+            raise DataError(f"{path}, line {line}: expected class,parent,root, not {','.join(row)}")
+        _, parent, root = row
+        if root_of.setdefault(parent, root) != root:
+            raise DataError(
+                f"{path}, line {line}: {parent!r} is under {root!r} here and under "
+                f"{root_of[parent]!r} before; a parent has one root"
+            )
+    if not rows:
+        raise DataError(f"{path} has no classes; write a line class,parent,root for each")
+    parents, roots = sorted(root_of), sorted(set(root_of.values()))
+    return Hierarchy(
+        tuple(parents.index(parent) for _, parent, _ in rows),
+        tuple(roots.index(root) for *_, root in rows),
+    )
