@@ -1,5 +1,7 @@
 """Intervals: each resample must be what scoring its images one by one would give."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -92,8 +94,11 @@ def test_same_seed_same_intervals_and_order_of_scoring_does_not_matter():
 
 def test_resamples_without_any_pixel_of_an_object_count_for_the_other_figures():
     source, maps, probabilities = make(images=3)
-    only_first = lambda i, size: (np.full((size, size), i == 0), np.zeros((size, size), bool))  # noqa: E731
-    made = (Source(**{**vars(source), "load_mask": only_first}), maps, probabilities)
+
+    def only_first(index, size):
+        return np.full((size, size), index == 0), np.zeros((size, size), bool)
+
+    made = (dataclasses.replace(source, load_mask=only_first), maps, probabilities)
     scores = score(made, range(3), localization.thresholds(0.1))
     resamples = list(bootstrap.draw(scores, 30))
     assert {resample.pixels is None for resample in resamples} == {True, False}
