@@ -132,6 +132,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.threshold = 0.2  # the fixed threshold; a multiple of the interval
     config.eval.threshold_interval = 0.001
     config.eval.pictures = 24  # test images drawn as overlays
+    config.eval.bootstrap = 1000  # resamples of the images for 95 % intervals; 0: no intervals
 
     config.predict = ml_collections.ConfigDict()
     config.predict.top_k = 1  # boxes for this many classes of each picture

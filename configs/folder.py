@@ -11,6 +11,7 @@
     image_sizes.txt    path,width,height   read from the images where absent
     localization.txt   path,x0,y0,x1,y1    boxes, one a line; or
                        path,mask,ignore    masks below --config.data.masks
+    masks.txt          path,mask,ignore    masks beside boxes
 
 From scratch, at half the published resolution: a starting point for small sets on modest hardware.
 """

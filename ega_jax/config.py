@@ -56,6 +56,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("eval.every_epochs", 0),
         ("eval.map_size", 2),
         ("eval.pictures", 0),
+        ("eval.bootstrap", 0),
         ("predict.top_k", 1),
         ("danet.num_maps", 1),
         ("danet.alpha", 0),
@@ -279,10 +280,15 @@ def load_class_names(workdir: str | os.PathLike) -> list[str]:
 
 
 def write_json(path: pathlib.Path, value: object) -> None:
-    """Writes JSON aside and renames, so that a killed run leaves the old file or the new one."""
+    """Writes JSON; see `write_text`."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes text aside and renames, so that a killed run leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(json.dumps(value, indent=2) + "\n")
+    aside.write_text(text, encoding="utf-8", newline="")
     os.replace(aside, path)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import logging
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,9 @@ from ega_jax.config import ConfigError
 from ega_jax.data.pipeline import eval_batches
 from ega_jax.data.source import Source
 from ega_jax.models.norm import MAIN
+from ega_jax.reports import report_splits
 from ega_jax.scores import Scores
 from ega_jax.sharding import Placement, local_rows
-from ega_jax.tables import table
-
-logger = logging.getLogger(__name__)
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = "last") -> dict:
@@ -32,7 +29,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str
 
     Args:
       config: that of the run; data and `eval` fields may differ from training.
-      workdir: of the run; receives `results.json` and pictures.
+      workdir: of the run; receives `results.json`, pictures and the files of `per_image.py`.
       checkpoint: `last`, `best`, a step or a path.
 
     Returns:
@@ -72,14 +69,14 @@ def report(
     validation: Scores | None = None,
     writer: Any = None,
 ) -> dict:
-    """Scores the test split, draws pictures, and prints the figures as a table.
+    """Scores the test split, draws pictures, writes tables, and prints the figures.
 
     Args:
       evaluator: of the network.
       variables: its parameters and statistics.
       step: of the checkpoint.
       sources: `test`, and `val` for the thresholds carried over; either may be absent.
-      workdir: receives `pictures/*.png`.
+      workdir: receives `pictures/*.png` and the files of `per_image.py`.
       validation: scores of the validation split, if they are known already.
       writer: also receives the pictures, if given.
 
@@ -87,25 +84,28 @@ def report(
       What `results.json` holds, without times.
     """
     config = evaluator.config
-    results = {"config": config.to_dict(), "step": step}
-    if validation is None and "val" in sources:
-        validation, _ = evaluator.score(variables, sources["val"])
-    if validation:
-        results["validation"] = validation.figures(config.eval.threshold)
+    scores: dict[str, Scores] = {}
+    if validation is not None:
+        scores["val"] = validation
+    elif "val" in sources:
+        scores["val"], _ = evaluator.score(variables, sources["val"])
     if "test" in sources:
-        source = sources["test"]
-        count = min(config.eval.pictures, len(source))
-        keep = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
-        test, examples = evaluator.score(variables, source, keep)
-        results["test"] = test.figures(config.eval.threshold, validation)
+        count = min(config.eval.pictures, len(sources["test"]))
+        keep = np.linspace(0, len(sources["test"]) - 1, count).round().astype(int).tolist()
+        scores["test"], examples = evaluator.score(variables, sources["test"], keep)
+    results = {"config": config.to_dict(), "step": step} | report_splits(
+        scores,
+        sources,
+        workdir,
+        threshold=config.eval.threshold,
+        resamples=config.eval.bootstrap,
+    )
+    if "test" in sources:
         threshold = results["test"].get("val", {}).get("threshold", config.eval.threshold)
-        for name, sheet in pictures(source, examples, threshold).items():
+        for name, sheet in pictures(sources["test"], examples, threshold).items():
             visualize.save_png(pathlib.Path(workdir) / "pictures" / f"{name}.png", sheet)
             if writer:
                 writer.write_images(step, {name: sheet[None]})
-    for split in ("validation", "test"):
-        if split in results:
-            logger.info("%s:\n%s", split, table(results[split]))
     return results
 
 

@@ -76,6 +76,8 @@ def main(argv: list[str]) -> int:
                 }
             if MODE.value == "score":
                 _require("scoremaps", "metadata")
+                if CONFIG.value:
+                    settings["resamples"] = CONFIG.value.eval.bootstrap
                 score.score(SCOREMAPS.value, METADATA.value, **settings)
             else:
                 _require("metadata")

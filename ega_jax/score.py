@@ -1,6 +1,5 @@
 """Figures from the saved heat maps of any system: no network, no images, only maps and metadata."""
 
-import logging
 import os
 import pathlib
 
@@ -11,10 +10,8 @@ from ega_jax import config as configs
 from ega_jax import localization
 from ega_jax.data.folder import split_sources
 from ega_jax.data.source import DataError, Source
+from ega_jax.reports import report_splits
 from ega_jax.scores import Scores
-from ega_jax.tables import table
-
-logger = logging.getLogger(__name__)
 
 
 def score(
@@ -27,6 +24,7 @@ def score(
     map_size: int = 224,
     threshold: float = 0.2,
     threshold_interval: float = 0.001,
+    resamples: int = 1000,
 ) -> dict:
     """Scores `<scoremaps>/<image id>.npy` against the field's metadata; writes `results.json`.
 
@@ -34,12 +32,13 @@ def score(
       scoremaps: folder of maps of the true class, `[H, W]` in [0, 1]. A map that is not
         `map_size` squared is resized to it, bilinearly; others are taken as they are.
       metadata: folder of one split, or of `test` and, for thresholds carried over, `val`.
-      workdir: receives `results.json`.
+      workdir: receives `results.json` and the files of `per_image.py`.
       images: folder of the images, needed only if `image_sizes.txt` is missing.
       masks: folder that mask paths are relative to; default: `images`.
       map_size: side of the square on which boxes and masks are compared (reference: 224).
       threshold: the fixed one.
       threshold_interval: distance of the thresholds tried.
+      resamples: of the images for 95 % intervals; 0: no intervals.
 
     Returns:
       What `results.json` holds.
@@ -57,13 +56,9 @@ def score(
         for index, image_id in enumerate(source.image_ids):
             score_map = _read_map(os.path.join(scoremaps, f"{image_id}.npy"), map_size)
             scores[split].add(source, index, score_map)
-    results = {"scoremaps": os.path.abspath(scoremaps)}
-    if "val" in scores:
-        results["validation"] = scores["val"].figures(threshold)
-    results["test"] = scores["test"].figures(threshold, scores.get("val"))
-    for split in ("validation", "test"):
-        if split in results:
-            logger.info("%s:\n%s", split, table(results[split]))
+    results = {"scoremaps": os.path.abspath(scoremaps)} | report_splits(
+        scores, sources, workdir, threshold=threshold, resamples=resamples
+    )
     configs.write_json(pathlib.Path(workdir) / "results.json", results)
     return results
 

@@ -1,21 +1,32 @@
 """What is known of a split once it is scored: counts, and the figures that they give."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ega_jax import localization
 from ega_jax.data.source import Source
+from ega_jax.records import Records
+
+_PARTS = {
+    "boxes": localization.BoxCounts,
+    "pixels": localization.PixelCounts,
+    "records": Records,
+}
 
 
 @dataclasses.dataclass
 class Scores:
-    """Counts over the images of a split. All are sums: the counts of its parts add up to its own.
+    """Counts over the images of a split, and its images one by one.
+
+    All counts are sums: those of its parts add up to its own.
 
     Attributes:
       boxes: correct boxes by threshold; None if the split has no boxes.
       pixels: histograms of the scores inside and outside the objects; None if it has no masks.
+      records: a row an image, see `add`; None where only counts are known.
       images: images scored.
       classified: images with a prediction: all, or 0 where only heat maps are scored.
       top1: images whose best class is the true one.
@@ -26,6 +37,7 @@ class Scores:
 
     boxes: localization.BoxCounts | None
     pixels: localization.PixelCounts | None
+    records: Records | None = None
     images: int = 0
     classified: int = 0
     top1: int = 0
@@ -39,6 +51,7 @@ class Scores:
         return cls(
             boxes=None if source.boxes is None else localization.BoxCounts(thresholds),
             pixels=None if source.load_mask is None else localization.PixelCounts(thresholds),
+            records=Records(),
         )
 
     def add(
@@ -49,7 +62,13 @@ class Scores:
         probabilities: np.ndarray | None = None,
         single: np.ndarray | None = None,
     ) -> None:
-        """Counts one image.
+        """Counts one image and keeps a row of it in `records`.
+
+        * `map_size`, the side of the map;
+        * of the classes `prediction`, its `probability`, whether the label is `top1` and `top5`;
+        * of boxes `highest`, `largest` and `correct` (`localization.BoxOutcomes`);
+        * of masks `foreground` and `background` (`localization.PixelCounts`), with 1000 thresholds
+          4 KB an image, or 8 KB if the map is wider than 256 pixels.
 
         Args:
           source: the split.
@@ -61,6 +80,7 @@ class Scores:
         size = len(score_map)
         label = source.labels[index]
         top1 = top5 = False
+        row: dict[str, Any] = {"map_size": np.int32(size)}
         self.images += 1
         if probabilities is not None:
             order = np.argsort(-probabilities, kind="stable")
@@ -68,27 +88,52 @@ class Scores:
             self.classified += 1
             self.top1 += top1
             self.top5 += top5
+            row |= {"prediction": np.int32(order[0]), "top1": top1, "top5": top5}
+            row["probability"] = np.float32(probabilities[order[0]])
         if single is not None:
             self.cropped += 1
             self.top1_single += bool(single.argmax() == label)
         if self.boxes is not None:
             boxes = localization.scale_boxes(source.boxes[index], source.image_sizes[index], size)
-            self.boxes.add(score_map, boxes, top1, top5)
+            outcome = self.boxes.add(score_map, boxes, top1, top5)
+            row |= localization.pack(outcome, len(self.boxes.thresholds), size)
         if self.pixels is not None:
-            self.pixels.add(score_map, *source.load_mask(index, size))
+            pixels = self.pixels.add(score_map, *source.load_mask(index, size))
+            kind = np.min_scalar_type(size**2)
+            row |= zip(("foreground", "background"), (p.astype(kind) for p in pixels), strict=True)
+        if self.records is not None:
+            self.records.add(index, **row)
 
     def merge(self, other: "Scores") -> "Scores":
         """Returns the counts of both parts of a split."""
-        counts = {
-            field.name: getattr(self, field.name) + getattr(other, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("boxes", "pixels")
-        }
+        parts = {name: getattr(self, name) for name in _PARTS}
         return Scores(
-            boxes=self.boxes and self.boxes.merge(other.boxes),
-            pixels=self.pixels and self.pixels.merge(other.pixels),
-            **counts,
+            **{
+                name: None if part is None else part.merge(getattr(other, name))
+                for name, part in parts.items()
+            },
+            **{name: getattr(self, name) + getattr(other, name) for name in _counts()},
         )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns everything as arrays by `<part>/<name>`, to be saved or sent to a process."""
+        arrays = {name: np.int64(getattr(self, name)) for name in _counts()}
+        for name in _PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                arrays |= {f"{name}/{key}": value for key, value in part.to_arrays().items()}
+                arrays[name] = np.bool_(True)  # even a part without rows is there
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Scores":
+        """Restores what `to_arrays` gave."""
+        parts: dict[str, Any] = {}
+        for name, kind in _PARTS.items():
+            prefix = f"{name}/"
+            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            parts[name] = kind.from_arrays(own) if name in arrays else None
+        return cls(**parts, **{name: int(arrays[name]) for name in _counts()})
 
     @property
     def selection(self) -> float:
@@ -134,3 +179,8 @@ class Scores:
         if self.pixels is not None:
             result["pxap"] = self.pixels.pxap()
         return result
+
+
+def _counts() -> list[str]:
+    """Names the fields that are sums of their own."""
+    return [field.name for field in dataclasses.fields(Scores) if field.name not in _PARTS]

@@ -20,6 +20,7 @@ TINY = {
     "eval.batch_size": 8,
     "eval.every_epochs": 2.0,
     "eval.pictures": 3,
+    "eval.bootstrap": 20,
     "optimizer.warmup_epochs": 0.0,
 }
 

@@ -115,6 +115,7 @@ IMPOSSIBLE = [
     ("eval.threshold_interval", 0.0),
     ("eval.threshold_interval", 0.6),
     ("eval.pictures", -1),
+    ("eval.bootstrap", -1),
     ("predict.top_k", 0),
     ("predict.threshold", 1.0),
 ]

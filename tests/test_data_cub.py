@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -97,6 +98,86 @@ def test_bad_tables_of_cub(name, old, new, message):
     with pytest.raises(DataError, match=message):
         for split in ("train", "test"):
             cub.owners_split(texts, split)
+
+
+def segmentations(images=CUB):
+    """What `segmentations.tgz` holds: one of five annotators saw more of the bird."""
+    files = {}
+    for row in images:
+        levels = np.zeros(row[4][::-1], np.uint8)
+        levels[4:9, 4:16], levels[5:8, 5:12] = 51, 255
+        buffer = io.BytesIO()
+        Image.fromarray(levels).save(buffer, "PNG")
+        files[f"segmentations/{row[0].removesuffix('.jpg')}.png"] = buffer.getvalue()
+    return files
+
+
+@pytest.mark.parametrize("with_metadata", [True, False])
+@pytest.mark.parametrize("extracted", [True, False])
+def test_segmentations_become_masks_beside_the_boxes(folders, with_metadata, extracted):
+    cub_source(folders["source"])
+    if with_metadata:
+        cub_metadata(folders["metadata"])
+    assert load_after(folders)["test"].load_mask is None
+    if extracted:
+        write(folders["source"] / "CUB_200_2011", segmentations())
+    else:
+        write(folders["source"], {"segmentations.tgz": tar_bytes(segmentations(), "w:gz")})
+    # Somebody's own pictures of the same names are no segmentations.
+    own = {k.replace("segmentations", "predicted"): picture((40, 30)) for k in segmentations()}
+    write(folders["source"], own)
+    report = run("cub", folders)
+    assert not report.problems and not report.notes
+    assert {name: row.found for name, row in report.rows.items()} == {
+        "train": 6, "train masks": 6, "val": 8, "test": 6, "test masks": 6
+    }  # fmt: skip
+    sources = load("cub_vgg", folders["out"])
+    assert sources["val"].load_mask is None and len(sources["val"].boxes) == 8
+    assert sources["train"].boxes[0].tolist() == [[3, 1, 26, 16]]
+    test = sources["test"]
+    assert len(test.boxes) == 6
+    bird, ignored = test.load_mask(0, 60)
+    assert not ignored.any()
+    # Any annotator's pixels: rows 4 to 8 of 30, columns 4 to 15 of 40.
+    rows, columns = np.flatnonzero(bird.any(axis=1)), np.flatnonzero(bird.any(axis=0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (8, 17, 6, 23)
+
+    made = listing(folders["out"])
+    assert not run("cub", folders).problems
+    assert listing(folders["out"]) == made
+    shutil.rmtree(folders["source"])
+    folders["source"].mkdir()
+    write(folders["source"], {"CUBV2_boxes.txt": cubv2_boxes()})
+    with_masks = dict(folders, metadata=folders["out"] / "metadata")
+    assert not run("cub", with_masks).problems  # from what was laid out
+    assert listing(folders["out"]) == made
+
+
+def load_after(folders):
+    assert not run("cub", folders).problems
+    return load("cub_vgg", folders["out"])
+
+
+def test_segmentations_missing_bad_or_gone(folders):
+    cub_source(folders["source"])
+    files = segmentations()
+    names = [f"segmentations/{row[0].removesuffix('.jpg')}.png" for row in CUB if not row[2]]
+    files[names[0]] = files[names[0]][:30]
+    del files[names[1]]
+    write(folders["source"], files)
+    report = run("cub", folders)
+    row = report.rows["test masks"]
+    assert (row.found, row.unreadable, row.missing) == (4, 1, 1)
+    assert list(report.problems) == ["test masks"]
+    assert f"2 of 6 not found ({names[0]} " in report.problems["test masks"]
+    assert "segmentations.tgz from https://data.caltech.edu/" in report.problems["test masks"]
+    assert (folders["out"] / "metadata" / "train" / "masks.txt").exists()
+
+    shutil.rmtree(folders["source"] / "segmentations")
+    shutil.rmtree(folders["out"] / "segmentations")
+    assert not run("cub", folders).problems
+    assert not (folders["out"] / "metadata" / "train" / "masks.txt").exists()
+    assert load("cub_vgg", folders["out"])["train"].load_mask is None
 
 
 def test_cub_without_cubv2(folders, capsys):

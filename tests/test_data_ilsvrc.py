@@ -149,6 +149,44 @@ def test_hashed_names_of_imagenet_v2(folders, monkeypatch):
     assert image == v2_files()["10/3.jpeg"]
 
 
+IDS = tuple(f"n{n:08}" for n in (7, 11, 20, 21, 30, 42, 43, 44, 45, 46, 47))  # 11, of labels 0..10
+
+
+@pytest.mark.parametrize("names", ["numbers", "hashes"])
+@pytest.mark.parametrize("told_by", ["folders", "xml", "training images", "training archives"])
+def test_folders_of_imagenet_v2_named_by_wordnet_id(folders, monkeypatch, told_by, names):
+    monkeypatch.setattr(ilsvrc.ILSVRC, "num_classes", len(IDS))
+    monkeypatch.setattr(ilsvrc, "_CHANCE", np.log(1e-4))
+    files = v2_files() if names == "numbers" else hashed(lambda n: n)
+    named = {f"{IDS[int(k.split('/')[0])]}/{k.split('/')[1]}": v for k, v in files.items()}
+    others = [wordnet for n, wordnet in enumerate(IDS) if n not in VAL_CLASSES]
+    more = {
+        "folders": {f"V2/{w}/0.jpeg": picture((9, 9)) for w in others},
+        "xml": {
+            f"ILSVRC2012_val_{n:08}.xml": ilsvrc_xml((0,))["val/ILSVRC2012_val_00000001.xml"]
+            .decode()
+            .replace(WORDNET[0], w)
+            for n, w in enumerate(others)
+        },
+        "training images": {f"{w}/{w}_1.JPEG": picture((9, 9)) for w in others},
+        "training archives": {f"{w}.tar": tar_bytes({}) for w in others},
+    }[told_by]
+    ilsvrc_metadata(folders["metadata"], ("val",))
+    rooted = {f"imagenetv2-threshold0.7/{k}": v for k, v in named.items()}
+    write(folders["source"], {"imagenetv2-threshold0.7.tar.gz": tar_bytes(rooted, "w:gz")})
+
+    report = run("ilsvrc", folders)
+    assert report.rows["val"].missing == 12
+    assert "The folders are named by WordNet id, such as n00000007" in report.problems["val"]
+    assert "all 11 ids" in report.problems["val"] and "tell of 3." in report.problems["val"]
+
+    write(folders["source"], more)
+    report = run("ilsvrc", folders)
+    assert "val" not in report.problems and report.rows["val"].found == 12
+    for name, data in v2_files().items():  # 10 is the eleventh id, not the second
+        assert (folders["out"] / "val2" / name).read_bytes() == data
+
+
 def test_matching_hashed_names():
     images = {f"val2/{c}/{n}.jpeg": (n, c + 1) for c in range(9) for n in range(1, 8)}
     names = {str(c): {f"{n}aa.jpeg": (n, c + 1) for n in (3, 1, 2, 4, 7, 6, 5)} for c in range(9)}

@@ -46,6 +46,29 @@ def test_reads_masks(tmp_path):
     assert metadata.boxes is None
 
 
+def test_reads_masks_beside_boxes(tmp_path):
+    metadata = read_metadata(write(tmp_path, masks=MASKS))
+    assert metadata.masks == (("1_0.png", "1_1.png"), ("2.png",), ("3.png",))
+    assert metadata.ignore_masks == ("1_ignore.png", "", "")
+    assert len(metadata.boxes) == 4
+    assert read_metadata(write(tmp_path, localization=[], masks=MASKS)).boxes is None
+    assert read_metadata(write(tmp_path, masks=[])).masks is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"localization": MASKS, "masks": MASKS}, r"localization.txt and .*masks.txt both list"),
+        ({"masks": MASKS[:-1]}, r"masks.txt has no line for 'b/3.png'"),
+        ({"masks": BOXES}, r"masks.txt, line 1: .* has 5 columns, expected 3"),
+        ({"masks": ["a/1.png,,", *MASKS[2:]]}, r"masks.txt, line 1: no mask path for 'a/1.png'"),
+    ],
+)
+def test_bad_masks_beside_boxes(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        read_metadata(write(tmp_path, **changes))
+
+
 @pytest.mark.parametrize("lines", [None, []], ids=["missing", "empty"])
 def test_sizes_and_localization_are_optional(tmp_path, lines):
     metadata = read_metadata(write(tmp_path, image_sizes=lines, localization=lines))

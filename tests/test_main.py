@@ -161,6 +161,10 @@ def test_score_from_the_command_line(run, tmp_path):
     assert run("--mode=score", *arguments)[0] == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["test"]["fixed"]["corloc_err"] == 0.0
+    assert results["intervals"]["test"]["fixed"]["corloc_err"] == [0.0, 0.0]
+    recipe = ["--config=configs/folder.py", "--config.eval.bootstrap=0"]
+    assert run("--mode=score", *recipe, *arguments)[0] == 0
+    assert "intervals" not in json.loads((tmp_path / "results.json").read_text())
 
 
 def test_baseline_from_the_command_line(run, tmp_path):

@@ -59,6 +59,15 @@ def test_figures_of_saved_maps(hand_made):
     assert test["oracle"]["max_box_acc_v2"] == 50.0
     assert results["validation"]["fixed"]["corloc_err"] == 0.0
     assert "pxap" not in test and "top1_cls_err" not in test
+    assert results["intervals"]["test"]["oracle"]["corloc_err"] == [0.0, 100.0]  # of two images
+    assert (hand_made / "out" / "per_image_test.csv").read_text().splitlines() == [
+        "image_id,label,threshold,x0,y0,x1,y1,iou,correct",
+        "t/a.jpg,0,0,20,10,200,110,0.979219,1",
+        "t/b.jpg,0,0,300,150,400,200,0.000000,0",
+    ]
+    assert (hand_made / "out" / "per_class_validation.csv").read_text().splitlines()[1:] == [
+        "0,0,1,0.000000,0.979219"
+    ]
 
 
 def test_metadata_of_one_split_gives_no_carried_over_threshold(hand_made):

@@ -121,4 +121,33 @@ def test_selection_prefers_boxes_then_masks_then_classes(boxes, masks, value):
 
 def test_fields_are_sums():
     fields = {field.name: field.default for field in dataclasses.fields(Scores)}
-    assert all(fields[name] == 0 for name in fields if name not in ("boxes", "pixels"))
+    parts = ("boxes", "pixels", "records")
+    assert all(fields[name] == 0 for name in fields if name not in parts)
+
+
+@pytest.mark.parametrize(("boxes", "masks"), [(True, True), (True, False), (False, False)])
+def test_parts_travel_as_arrays(boxes, masks):
+    source = _source(boxes, masks)
+    parts = [_scored(source, [3, 0]), Scores.empty(source, THRESHOLDS), _scored(source, [2, 1])]
+    arrived = [Scores.from_arrays(part.to_arrays()) for part in parts]
+    merged = arrived[0].merge(arrived[1]).merge(arrived[2])
+    whole, actual = _scored(source).to_arrays(), merged.to_arrays()
+    assert whole.keys() == actual.keys()
+    for name in whole:
+        np.testing.assert_array_equal(actual[name], whole[name])
+        assert actual[name].dtype == whole[name].dtype
+    assert actual["records/index"].tolist() == [0, 1, 2, 3]
+    assert merged.figures(0.2, merged) == _scored(source).figures(0.2, _scored(source))
+    assert parts[0].images == 2  # merging changes none
+
+
+def test_rows_say_what_was_found_of_each_image():
+    rows = _scored(_source(), [1, 3, 2, 0]).records.to_arrays()
+    assert rows["prediction"].tolist() == [0, 1, 3, 1]
+    np.testing.assert_allclose(rows["probability"], 1)
+    assert rows["top1"].tolist() == [True, True, False, False]
+    assert rows["top5"].tolist() == [True, True, True, False]
+    assert rows["highest"].tolist() == [255] * 4
+    assert rows["foreground"].sum(axis=1).tolist() == [64] * 4
+    assert (rows["foreground"] + rows["background"]).sum(axis=1).tolist() == [SIZE**2] * 4
+    assert rows["largest"].dtype == np.uint8

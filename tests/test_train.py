@@ -40,6 +40,12 @@ def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
     assert on_disk["seconds"] > 0 and on_disk["images_per_second"] > 0
     assert (workdir / "pictures" / "boxes.png").stat().st_size > 1000
     assert (workdir / "pictures" / "masks.png").stat().st_size > 1000
+    assert on_disk["intervals"].keys() == {"validation", "test"}
+    low, high = on_disk["intervals"]["test"]["val"]["corloc_err"]
+    assert 0 <= low <= high <= 100
+    for split in ("validation", "test"):
+        assert len((workdir / f"per_image_{split}.csv").read_text().splitlines()) == 11
+        assert (workdir / f"per_class_{split}.csv").exists()
     assert list(workdir.glob("events.out.tfevents.*"))
     assert checkpoints.find(workdir, "last").name == "6"
     assert checkpoints.find(workdir, "best").name in ("5", "6")

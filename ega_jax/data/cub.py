@@ -1,13 +1,26 @@
-"""CUB-200-2011 and CUBV2: the metadata that follow from the files of their owners."""
+"""CUB-200-2011 and CUBV2: the metadata that follow from the files of their owners.
 
+The segmentations of CUB-200-2011, if they are there, become masks beside the boxes of the training
+and test images, so that PxAP can be had too. CUBV2 has none.
+
+Paper (of the data set): a pixel's grey level tells how many of five annotators took it for the
+bird. / Here: it is the bird's if any did, since the field's evaluator reads every mask as `> 0.5`
+and so would these. The files stay as they are.
+"""
+
+import os
 import re
 
+from ega_jax.data import archives
+from ega_jax.data.metadata import MASKS_FILE
 from ega_jax.data.published import (
     FIELD,
     DataSet,
     Sizes,
     Split,
     clip,
+    csv,
+    files,
     metadata_texts,
     read_texts,
     table,
@@ -15,19 +28,25 @@ from ega_jax.data.published import (
 from ega_jax.data.source import DataError
 
 _OWNERS = "CUB_200_2011.tgz from https://www.vision.caltech.edu/datasets/cub_200_2011/"
+_SEGMENTATIONS_OWNERS = "https://data.caltech.edu/records/w9d68-gec53"
 _TABLES = {  # columns, with the number of the image
     "images.txt": 2,
     "image_class_labels.txt": 2,
     "train_test_split.txt": 2,
     "bounding_boxes.txt": 5,
 }
+_SEGMENTATIONS = "segmentations"
+_SEGMENTATIONS_ARCHIVE = re.compile(r"(?i)segmentations")
 _CUBV2_BOXES = "CUBV2_boxes.txt"
 _CUBV2_IMAGE = re.compile(r"\d{3}\.[^/]+/\d+\.jpg")  # CUB's own names begin with the species
 _FIRST_CUBV2 = 11_789  # CUBV2 counts on from CUB
 
 
 class CUB(DataSet):
-    """CUB-200-2011 for training and test, CUBV2 for validation: `<class>/<image>.jpg`."""
+    """CUB-200-2011 for training and test, CUBV2 for validation: `<class>/<image>.jpg`.
+
+    Masks are `segmentations/<class>/<image>.png`.
+    """
 
     name = "CUB"
     num_classes = 200
@@ -35,7 +54,9 @@ class CUB(DataSet):
     where = {"train": _OWNERS, "val": f"CUBV2.tar, see {FIELD}", "test": _OWNERS}
 
     def place(self, parts: tuple[str, ...]) -> str:
-        """Returns the last two parts."""
+        """Returns the last two parts, for a segmentation the last three."""
+        if parts[-1].endswith(".png"):
+            return "/".join(parts[-3:]) if _SEGMENTATIONS in parts[-3:-2] else ""
         return "/".join(parts[-2:])
 
     def plan(self, split: str) -> Split:
@@ -43,7 +64,21 @@ class CUB(DataSet):
         plan = super().plan(split)
         if plan.problem:
             self._plan_from_owners(plan, split)
+        if split != "val" and not plan.problem and not plan.masks and self._has_segmentations():
+            _add_segmentations(plan)
+        if plan.masks:
+            plan.where += f"; the masks are in segmentations.tgz from {_SEGMENTATIONS_OWNERS}"
         return plan
+
+    def _has_segmentations(self) -> bool:
+        """Says whether segmentations are meant to be laid out: there are some, or their archive."""
+        if not hasattr(self, "_segmented"):  # once for both splits
+            self._segmented = os.path.isdir(os.path.join(self.out, _SEGMENTATIONS)) or any(
+                _SEGMENTATIONS in parts[:-1]
+                or (archives.is_archive(path) and _SEGMENTATIONS_ARCHIVE.search(parts[-1]))
+                for parts, path in files(self.source)
+            )
+        return self._segmented
 
     def _plan_from_owners(self, plan: Split, split: str) -> None:
         if split == "val":
@@ -63,6 +98,18 @@ class CUB(DataSet):
         images = owners_split(self._texts, split)
         plan.images, plan.problem = dict.fromkeys(images), ""
         plan.texts = lambda sizes: owners_metadata(images, sizes)
+
+
+def _add_segmentations(plan: Split) -> None:
+    """Adds a mask to every image, and the file that lists them to the metadata."""
+    masks = {image: f"{_SEGMENTATIONS}/{image.removesuffix('.jpg')}.png" for image in plan.images}
+    plan.masks = {mask: image for image, mask in masks.items()}
+    texts = plan.texts
+
+    def with_masks(sizes: Sizes) -> dict[str, str]:
+        return texts(sizes) | {MASKS_FILE: csv([(*pair, "") for pair in masks.items()])}
+
+    plan.texts = with_masks
 
 
 def owners_split(texts: dict[str, str], split: str) -> dict[str, tuple[int, tuple[int, ...]]]:

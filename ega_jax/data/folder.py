@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ega_jax.data.image_files import file_loader, read_headers
-from ega_jax.data.metadata import Metadata, check_boxes, read_metadata
+from ega_jax.data.metadata import MASKS_FILE, Metadata, check_boxes, read_metadata
 from ega_jax.data.source import DataError, Source
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
@@ -42,7 +42,7 @@ def folder_source(
         where its boxes and masks are given for the stored pixels.
 
     Returns:
-      The split, with boxes or masks if the metadata has them.
+      The split, with boxes, masks or both, as the metadata has them.
 
     Raises:
       DataError: the metadata or the files cannot be used; see `read_metadata`, `read_headers`.
@@ -248,15 +248,16 @@ def _check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
     }
     missing = [path for path in wanted if not os.path.isfile(os.path.join(root, path))]
     if missing:
+        name = "localization.txt" if split.boxes is None else MASKS_FILE
         raise DataError(
-            f"{split.folder / 'localization.txt'}: {len(missing)} of {len(wanted)} mask files do "
+            f"{split.folder / name}: {len(missing)} of {len(wanted)} mask files do "
             f"not exist, the first is {os.path.join(root, missing[0])} of image "
             f"{wanted[missing[0]]!r}; correct the mask folder or restore the files"
         )
 
 
 def _read_mask(path: str, size: int) -> np.ndarray:
-    """Reads one mask as wsolevaluation does: nearest pixel, foreground above 0.5."""
+    """Reads one mask as wsolevaluation does: nearest pixel, foreground above 0.5 of 255."""
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))

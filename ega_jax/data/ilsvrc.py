@@ -7,6 +7,7 @@ import os
 import re
 import xml.etree.ElementTree
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from ega_jax.data import archives
 from ega_jax.data.image_files import read_header
@@ -25,7 +26,9 @@ from ega_jax.data.source import DataError
 
 _V2 = "imagenetv2-threshold0.7.tar.gz, see https://github.com/modestyachts/ImageNetV2"
 _OWNERS = "from https://image-net.org (with an account)"
+_WORDNET = re.compile(r"n\d{8}")
 _TRAIN = re.compile(r"(n\d{8})_\d+\.JPEG")
+_TRAIN_ARCHIVE = re.compile(r"(n\d{8})\.tar")
 _TEST = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 _TEST_XML = re.compile(r"(ILSVRC2012_val_\d{8})\.xml")
 _HASHED = re.compile(r"[0-9a-f]{16,}\.jpeg")
@@ -56,19 +59,21 @@ class ILSVRC(DataSet):
         self._wordnet.update({path: found.wordnet for path, found in self._xml.items()})
         super().__init__(source, metadata, out)
         self._names: dict[tuple[str, str], str] = {}
+        self._label_of: dict[str, str] = {}  # ImageNetV2 folders named by WordNet id
         if not self.splits["val"].problem:
-            self._map_hashed(self.splits["val"])
+            self._map_v2(self.splits["val"])
 
     def place(self, parts: tuple[str, ...]) -> str:
-        """Goes by the file's name; ImageNetV2's are in folders numbered by the label."""
+        """Goes by the file's name; ImageNetV2's are in folders named by label or WordNet id."""
         name, folder = parts[-1], parts[-2] if len(parts) > 1 else ""
         if match := _TRAIN.fullmatch(name):
             return f"train/{match[1]}/{name}"
         if _TEST.fullmatch(name):
-            if re.fullmatch(r"n\d{8}", folder):
+            if _WORDNET.fullmatch(folder):
                 self._wordnet[f"val/{name}"] = folder
             return f"val/{name}"
         if _is_v2(parts):
+            folder = self._label_of.get(folder, folder)
             return self._names.get((folder, name), f"val2/{folder}/{name}")
         return ""
 
@@ -116,17 +121,34 @@ class ILSVRC(DataSet):
         }
         return metadata_texts(labels, sizes, boxes)
 
-    def _map_hashed(self, plan: Split) -> None:
-        """Finds the names of ImageNetV2 images whose file names are hashes, or says it cannot."""
+    def _map_v2(self, plan: Split) -> None:
+        """Finds out what ImageNetV2's images are called here, or says in `plan` that it cannot.
+
+        Folders may be named by WordNet id instead of label, files by hash instead of number.
+        """
         if all(os.path.isfile(os.path.join(self.out, path)) for path in plan.images):
             return
-        hashed = _hashed_sizes(self.source)
-        if not hashed:
+        folders, wordnet = _read_v2(self.source)
+        if named := {folder for folder in folders if _WORDNET.fullmatch(folder)}:
+            known = named | wordnet | set(self._wordnet.values())
+            if len(known) != self.num_classes:
+                plan.remedy = (
+                    f"The folders are named by WordNet id, such as {min(named)}. Their labels are "
+                    f"the places of all {self.num_classes} ids in sorted order, but folders, XML "
+                    f"files and training images tell of {len(known)}. Add ILSVRC2012_bbox_val_v3"
+                    ".tgz or the extracted training images, or name the folders by label"
+                )
+                return
+            self._label_of = {name: str(label) for name, label in _labels(known).items()}
+        hashed: dict[str, dict[str, Size]] = defaultdict(dict)
+        for folder, sizes in folders.items():
+            hashed[self._label_of.get(folder, folder)].update(sizes)
+        if not any(hashed.values()):
             return
         names = match_names(hashed, plan.images)
         if names is None:
-            plan.where = (
-                "its file names are hashes that were issued later, which in sorted order do not "
+            plan.remedy = (
+                "The file names are hashes that were issued later, which in sorted order do not "
                 "have the sizes of image_sizes.txt. Rename the images to <label>/<0-9>.jpeg first; "
                 f"{FIELD}/issues/42 has a list of which is which"
             )
@@ -207,32 +229,40 @@ def _labels(wordnet_ids) -> dict[str, int]:
 def _is_v2(parts: tuple[str, ...]) -> bool:
     return (
         len(parts) > 1
-        and re.fullmatch(r"\d{1,3}", parts[-2]) is not None
+        and re.fullmatch(r"\d{1,3}|n\d{8}", parts[-2]) is not None
         and (re.fullmatch(r"\d\.jpeg", parts[-1]) or _HASHED.fullmatch(parts[-1])) is not None
         and not any(map(_OTHER_V2.search, parts))
     )
 
 
-def _hashed_sizes(source: str) -> dict[str, dict[str, Size]]:
-    """Reads the sizes of ImageNetV2 images with hashed names, by folder and name."""
-    sizes: dict[str, dict[str, Size]] = defaultdict(dict)
+def _read_v2(source: str) -> tuple[dict[str, dict[str, Size]], set[str]]:
+    """Looks through ImageNetV2, and for the WordNet ids of training images that lie unpacked.
 
-    def add(parts: tuple[str, ...], read) -> None:
-        if _is_v2(parts) and _HASHED.fullmatch(parts[-1]):
-            header = read_header(io.BytesIO(read()))
-            if not isinstance(header, str):
-                sizes[parts[-2]][parts[-1]] = header[:2]
+    Returns:
+      For each folder of ImageNetV2 the sizes of its images with hashed names, by name; and ids.
+    """
+    folders: dict[str, dict[str, Size]] = defaultdict(dict)
 
-    packed = []
+    def add(parts: tuple[str, ...], read: Callable[[], bytes]) -> None:
+        if _is_v2(parts):
+            sizes = folders[parts[-2]]
+            if _HASHED.fullmatch(parts[-1]):
+                header = read_header(io.BytesIO(read()))
+                if not isinstance(header, str):
+                    sizes[parts[-1]] = header[:2]
+
+    packed, wordnet = [], set()
     for parts, path in files(source):
         if archives.is_archive(path) and re.search(r"(?i)imagenetv2", parts[-1]):
             packed.append(path)
+        if match := _TRAIN.fullmatch(parts[-1]) or _TRAIN_ARCHIVE.fullmatch(parts[-1]):
+            wordnet.add(match[1])
         add(parts, functools.partial(_bytes, path))
     for path in packed:
         for member in archives.members(path):
             if not member.fault:
                 add(member.parts, member.read)
-    return sizes
+    return folders, wordnet
 
 
 def _bytes(path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Reads the metadata of a split: the field's four text files, no image needed.
+"""Reads the metadata of a split: the field's four text files and one more, no image needed.
 
 The layout is that of wsolevaluation (Choe et al., "Evaluating Weakly Supervised Object Localization
 Methods Right"): comma-separated lines without a header, in a folder per split.
@@ -10,8 +10,10 @@ Methods Right"): comma-separated lines without a header, in a folder per split.
 | `image_sizes.txt` | `image,width,height` | may be empty or absent |
 | `localization.txt` | `image,x0,y0,x1,y1` | boxes: one line per box |
 | | `image,mask,ignore` | or masks: one line per object, `ignore` on the first only, if any |
+| `masks.txt` | `image,mask,ignore` | masks beside the boxes of `localization.txt` |
 
 `localization.txt` may be empty or absent, as it is for training; otherwise every image has a line.
+So may `masks.txt`, which the field does not have: its data sets have either boxes or masks.
 """
 
 import dataclasses
@@ -22,6 +24,7 @@ import numpy as np
 
 from ega_jax.data.source import DataError
 
+MASKS_FILE = "masks.txt"
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -37,6 +40,7 @@ class Metadata:
       boxes: `[M, 4]` int64, xyxy in pixels, in the order of the lines; None without boxes.
       box_images: `[M]` int64, the position in `image_ids` that each box belongs to.
       masks: per image the paths of its object masks below the mask folder; None without masks.
+        Boxes and masks may be there both.
       ignore_masks: per image the path of its ignore mask, empty if it has none.
     """
 
@@ -86,7 +90,7 @@ def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> 
         image_ids=tuple(image_ids),
         labels=_read_labels(folder / "class_labels.txt", index_of, num_classes),
         image_sizes=_read_sizes(folder / "image_sizes.txt", index_of),
-        **_read_localization(folder / "localization.txt", index_of),
+        **_read_localization(folder, index_of),
     )
     check_boxes(metadata, metadata.image_sizes)
     return metadata
@@ -238,15 +242,27 @@ def _read_sizes(path: pathlib.Path, index_of: dict[str, int]) -> np.ndarray | No
     return sizes[order]
 
 
-def _read_localization(path: pathlib.Path, index_of: dict[str, int]) -> dict:
-    """Reads boxes or masks, whichever the first line holds, as fields of `Metadata`."""
+def _read_localization(folder: pathlib.Path, index_of: dict[str, int]) -> dict:
+    """Reads boxes or masks, whichever the first line holds, and more masks, for `Metadata`."""
+    path, masks_path = folder / "localization.txt", folder / MASKS_FILE
     rows = _read_rows(path, columns=(5, 3), optional=True)
-    if not rows:
-        return {}
-    positions = _image_positions(path, rows, index_of)
-    if len(rows[0]) == 5:
-        return {"boxes": _integers(path, rows), "box_images": positions}
+    mask_rows = _read_rows(masks_path, columns=(3,), optional=True)
+    fields = {}
+    if rows and len(rows[0]) == 5:
+        positions = _image_positions(path, rows, index_of)
+        fields = {"boxes": _integers(path, rows), "box_images": positions}
+    elif rows and mask_rows:
+        raise DataError(f"{path} and {masks_path} both list masks; keep one of them")
+    elif rows:
+        masks_path, mask_rows = path, rows
+    if mask_rows:
+        fields |= _masks(masks_path, mask_rows, index_of)
+    return fields
 
+
+def _masks(path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]) -> dict:
+    """Groups lines of masks by image, as fields of `Metadata`."""
+    positions = _image_positions(path, rows, index_of)
     masks = [[] for _ in index_of]
     ignore_masks = [""] * len(index_of)
     for number, ((image_id, mask, ignore), position) in enumerate(

@@ -27,7 +27,7 @@ from PIL import Image
 from ega_jax.data.cub import CUB
 from ega_jax.data.ilsvrc import ILSVRC
 from ega_jax.data.layout import UNREADABLE, WRONG_SIZE, Layout
-from ega_jax.data.metadata import read_metadata
+from ega_jax.data.metadata import MASKS_FILE, read_metadata
 from ega_jax.data.openimages import OpenImages
 from ega_jax.data.published import DataSet
 from ega_jax.data.source import DataError
@@ -149,7 +149,8 @@ def _report(data: DataSet, layout: Layout, subset: bool) -> Report:
                 problems[name] = f"{name}: {plan.problem}. Images: {plan.where}"
             elif lost > 0:
                 few = _some(_lost(layout, name, paths), lost)
-                problems[name] = f"{name}: {lost} of {expected} not found{few}. Get {plan.where}"
+                remedy = plan.remedy or f"Get {plan.where}"
+                problems[name] = f"{name}: {lost} of {expected} not found{few}. {remedy}"
             elif name == split and found != plan.published and not subset:
                 problems[name] = (
                     f"{name}: {found} images, but {plan.published} were published; get the "
@@ -205,7 +206,8 @@ def _stretched(data: DataSet, layout: Layout) -> list[str]:
 
 def _write_metadata(folder: str, texts: dict[str, str], num_classes: int) -> None:
     """Writes the text files of a split, all or none of them."""
-    if all(_reads(os.path.join(folder, name), text) for name, text in texts.items()):
+    outdated = MASKS_FILE not in texts and os.path.exists(os.path.join(folder, MASKS_FILE))
+    if not outdated and all(_reads(os.path.join(folder, n), text) for n, text in texts.items()):
         return
     part = f"{folder}.part"
     shutil.rmtree(part, ignore_errors=True)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from ega_jax.data import archives
-from ega_jax.data.metadata import Metadata, read_metadata
+from ega_jax.data.metadata import MASKS_FILE, Metadata, read_metadata
 from ega_jax.data.source import DataError
 
 FIELD = "https://github.com/clovaai/wsolevaluation"
@@ -29,6 +29,7 @@ class Split:
       pattern: matches whole paths of images that no list has; None: `images` has all.
       texts: makes the metadata files, by name, of the sizes of the images that were found.
       problem: why nothing can be made of the split; empty if something can.
+      remedy: what to do where images are missing; empty: get them from `where`.
     """
 
     published: int
@@ -38,6 +39,7 @@ class Split:
     pattern: re.Pattern | None = None
     texts: Callable[[Sizes], dict[str, str]] = lambda sizes: {}
     problem: str = ""
+    remedy: str = ""
 
 
 class DataSet:
@@ -202,7 +204,7 @@ def _listed(split: Split, metadata: Metadata) -> Split:
         }
     texts = {
         name: (metadata.folder / name).read_text(encoding="utf-8-sig")
-        for name in METADATA_FILES
+        for name in (*METADATA_FILES, MASKS_FILE)
         if (metadata.folder / name).exists()
     }
     split.texts = lambda sizes: texts

@@ -30,15 +30,17 @@ Synopsis:
     x0, y0, x1, y1 = localization.largest_box(score_map, 0.2, image_size=(640, 480))
 """
 
-from ega_jax.localization.box_metrics import IOU_THRESHOLDS, BoxCounts
+from ega_jax.localization.box_metrics import IOU_THRESHOLDS, BoxCounts, BoxOutcome
 from ega_jax.localization.boxes import (
     ThresholdBoxes,
     boxes_at,
     boxes_at_thresholds,
+    boxes_in_images,
     largest_box,
 )
 from ega_jax.localization.iou import box_ious, scale_boxes
-from ega_jax.localization.mask_metrics import PixelCounts
+from ega_jax.localization.mask_metrics import PixelCounts, mask_ious, weighted_pixels
+from ega_jax.localization.outcomes import BoxOutcomes, pack
 from ega_jax.localization.score_maps import (
     check_score_map,
     quantize,
@@ -50,16 +52,22 @@ from ega_jax.localization.score_maps import (
 __all__ = [
     "IOU_THRESHOLDS",
     "BoxCounts",
+    "BoxOutcome",
+    "BoxOutcomes",
     "PixelCounts",
     "ThresholdBoxes",
     "box_ious",
     "boxes_at",
     "boxes_at_thresholds",
+    "boxes_in_images",
     "check_score_map",
     "largest_box",
+    "mask_ious",
+    "pack",
     "quantize",
     "resize_map",
     "scale_boxes",
     "score_map",
     "thresholds",
+    "weighted_pixels",
 ]

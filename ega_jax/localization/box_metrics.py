@@ -5,18 +5,34 @@ can be summed, in any order, and give the figures of the whole.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from ega_jax.localization.boxes import ThresholdBoxes, boxes_at_thresholds
 from ega_jax.localization.iou import best_ious, check_boxes
+from ega_jax.localization.score_maps import quantize
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 _KEYS = ("30", "50", "70")
 _COUNTS = ("single", "multi", "top1", "top5", "images")
-_HALF = 1  # index of IoU 0.5, the one of CorLoc and Top-k localization
+HALF = 1  # index of IoU 0.5, the one of CorLoc and Top-k localization
 _CHUNK = 2**16  # pairs of boxes compared at once: what a processor's cache holds
+
+
+class BoxOutcome(NamedTuple):
+    """What the boxes of one image are worth at the L levels of `boxes.levels_at`.
+
+    Attributes:
+      highest: Highest level of the 8-bit map, which with the thresholds gives the levels.
+      largest: [L, 4] int32 box of the largest contour, in pixels of the map.
+      correct: [2, 3, L] bool, whether that box (0) and whether any contour's (1) is correct, for
+        every delta.
+    """
+
+    highest: int
+    largest: np.ndarray
+    correct: np.ndarray
 
 
 class BoxCounts:
@@ -50,7 +66,7 @@ class BoxCounts:
         boxes: np.ndarray,
         top1_correct: bool = False,
         top5_correct: bool = False,
-    ) -> None:
+    ) -> BoxOutcome:
         """Adds one image.
 
         With maps of the ground-truth class, as here, an image counts as Top-1 (Top-5) localized if
@@ -62,6 +78,9 @@ class BoxCounts:
           top1_correct: Whether the best class is the label.
           top5_correct: Whether the label is among the five best classes.
 
+        Returns:
+          What was counted of the image.
+
         Raises:
           ValueError: There is no ground-truth box, or one is malformed.
         """
@@ -71,7 +90,9 @@ class BoxCounts:
                 "An image without a ground-truth box has no localization; leave it out."
             )
         found = boxes_at_thresholds(score_map, self.thresholds)
-        self._count(found, boxes, np.zeros(1, np.int64), bool(top1_correct), bool(top5_correct))
+        first = np.zeros(1, np.int64)
+        correct = self._count(found, boxes, first, bool(top1_correct), bool(top5_correct))
+        return BoxOutcome(int(quantize(score_map.max())), found.largest, correct[:, :, 0])
 
     def add_shared(self, found: ThresholdBoxes, boxes: Sequence[np.ndarray]) -> None:
         """Adds images that share one score map, whose boxes are then found only once.
@@ -103,7 +124,11 @@ class BoxCounts:
             self._count(found, check_boxes(np.concatenate(chunk)), np.cumsum([0, *numbers[:-1]]))
 
     def _count(self, found, truths, starts, top1_correct=False, top5_correct=False):
-        """Adds N images with the same boxes `found`; `truths` and `starts` as in `best_ious`."""
+        """Adds N images with the same boxes `found`; `truths` and `starts` as in `best_ious`.
+
+        Returns:
+          [2, 3, N, L] bool, whether the largest and whether any box is correct.
+        """
         delta = np.array(IOU_THRESHOLDS)[:, None, None]
         single = best_ious(found.largest, truths, starts) >= delta  # [3, N, L]
         multi = single
@@ -113,9 +138,10 @@ class BoxCounts:
         correct = single.sum(axis=1)[:, found.level_of]
         self.single += correct
         self.multi += multi.sum(axis=1)[:, found.level_of]
-        self.top1 += correct[_HALF] * top1_correct
-        self.top5 += correct[_HALF] * top5_correct
+        self.top1 += correct[HALF] * top1_correct
+        self.top5 += correct[HALF] * top5_correct
         self.images += len(starts)
+        return np.stack([single, multi])
 
     def merge(self, other: Self) -> Self:
         """Returns the counts of both.
@@ -181,7 +207,7 @@ class BoxCounts:
             "box_acc_v2": dict(zip(_KEYS, self.thresholds[best["multi"]].tolist(), strict=True)),
         }
         return {
-            "threshold": float(single[_HALF]),
+            "threshold": float(single[HALF]),
             "thresholds": chosen,
             **self._figures(best),
         }
@@ -230,7 +256,7 @@ class BoxCounts:
         return {
             "top1_loc_err": float(100 - 100 * self.top1[at["top1"]] / self.images),
             "top5_loc_err": float(100 - 100 * self.top5[at["top5"]] / self.images),
-            "corloc_err": 100 - single[_HALF],
+            "corloc_err": 100 - single[HALF],
             "box_acc": dict(zip(_KEYS, single, strict=True)),
             "box_acc_v2": float(multi.mean()),
         }

@@ -6,6 +6,7 @@ the same boxes at all thresholds at once; OpenCV measures only the few contours 
 the holes they enclose.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -66,9 +67,7 @@ def boxes_at_thresholds(score_map: np.ndarray, thresholds: np.ndarray) -> Thresh
     heights = (np.asarray(score_map, np.float64) * (255 * 256)).astype(np.uint16)
     levels = (heights >> 8).astype(np.uint8)
     height, width = levels.shape
-    level_of = _integer_thresholds(levels, thresholds)
-    is_wanted = np.bincount(level_of) > 0
-    wanted, level_of = np.flatnonzero(is_wanted), (np.cumsum(is_wanted) - 1)[level_of]
+    wanted, level_of = levels_at(int(levels.max()), thresholds)
     parts = _at_levels(foreground_components(heights), wanted)
     holes = _at_levels(hole_components(heights), wanted)
     nonempty, largest_parts = _largest_parts(parts, holes, levels, wanted)
@@ -106,7 +105,7 @@ def boxes_at(score_map: np.ndarray, threshold: float, multi_contour: bool = True
       ValueError: The threshold is outside [0, 1].
     """
     levels = quantize(score_map)
-    (level,) = _integer_thresholds(levels, [threshold])
+    (level,), _ = levels_at(int(levels.max()), [threshold])
     return _contour_boxes(levels > level, multi_contour)
 
 
@@ -124,18 +123,49 @@ def largest_box(score_map: np.ndarray, threshold: float, image_size: tuple[int, 
     Raises:
       ValueError: The threshold is outside [0, 1].
     """
-    (box,) = boxes_at(score_map, threshold, multi_contour=False)
-    scale = np.divide(image_size, score_map.shape[::-1])
-    last = np.subtract(image_size, 1)
-    return np.minimum(np.rint(box * np.tile(scale, 2)), np.tile(last, 2)).astype(np.int64)
+    box = boxes_at(score_map, threshold, multi_contour=False)
+    return boxes_in_images(box, score_map.shape[::-1], np.array([image_size]))[0]
 
 
-def _integer_thresholds(levels, thresholds):
-    """Returns the thresholds [T] int64 that the reference passes to OpenCV."""
+def boxes_in_images(
+    boxes: np.ndarray, map_size: tuple[int, int], image_sizes: np.ndarray
+) -> np.ndarray:
+    """Converts boxes from pixels of a score map to pixels of original images, by rounding.
+
+    Args:
+      boxes: [N, 4] `x0, y0, x1, y1`, one for each image.
+      map_size: Width and height of the score maps.
+      image_sizes: [N, 2] width and height of the original images.
+
+    Returns:
+      [N, 4] int64, inside the images.
+    """
+    scale, last = image_sizes / np.array(map_size), image_sizes - 1
+    inside = np.minimum(np.rint(boxes * np.tile(scale, 2)), np.tile(last, 2))
+    return inside.astype(np.int64)
+
+
+def levels_at(
+    highest: int, thresholds: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the levels at which thresholds cut a map, as the reference passes them to OpenCV.
+
+    Args:
+      highest: Highest level of the 8-bit map.
+      thresholds: [T] in [0, 1], any order.
+
+    Returns:
+      The L different levels, increasing, and the index of that of every threshold [T]; int64.
+
+    Raises:
+      ValueError: There is no threshold, or one is outside [0, 1].
+    """
     thresholds = np.asarray(thresholds, np.float64)
     if not thresholds.size or not ((thresholds >= 0) & (thresholds <= 1)).all():
         raise ValueError(f"Give at least one threshold, all in [0, 1]; these are {thresholds}.")
-    return (thresholds * int(levels.max())).astype(np.int64)
+    levels = (thresholds * highest).astype(np.int64)
+    is_wanted = np.bincount(levels) > 0
+    return np.flatnonzero(is_wanted), (np.cumsum(is_wanted) - 1)[levels]
 
 
 def _at_levels(components, wanted):

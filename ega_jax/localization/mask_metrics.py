@@ -5,6 +5,8 @@ from typing import Self
 
 import numpy as np
 
+from ega_jax.localization.weighting import weighted_sums
+
 
 class PixelCounts:
     """Histograms of the scores of foreground and of background pixels.
@@ -36,13 +38,16 @@ class PixelCounts:
 
     def add(
         self, score_map: np.ndarray, mask: np.ndarray, ignore: np.ndarray | None = None
-    ) -> None:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Adds one image.
 
         Args:
           score_map: [S, S] float64 in [0, 1].
           mask: [S, S], foreground where it is not zero.
           ignore: [S, S]; pixels where it is not zero and `mask` is are left out.
+
+        Returns:
+          What was counted of the image: its own `foreground` and `background`.
 
         Raises:
           ValueError: The shapes differ.
@@ -54,8 +59,11 @@ class PixelCounts:
                 f"The score map has shape {score_map.shape}, the mask {foreground.shape} and the "
                 f"ignore mask {ignored.shape}; resize the masks to the map, by nearest neighbour."
             )
-        self.foreground += np.histogram(score_map[foreground], self._edges)[0]
-        self.background += np.histogram(score_map[~(foreground | ignored)], self._edges)[0]
+        inside = np.histogram(score_map[foreground], self._edges)[0]
+        outside = np.histogram(score_map[~(foreground | ignored)], self._edges)[0]
+        self.foreground += inside
+        self.background += outside
+        return inside, outside
 
     def add_shared(
         self, score_map: np.ndarray, foreground: np.ndarray, background: np.ndarray
@@ -111,6 +119,12 @@ class PixelCounts:
         counts.background = np.array(arrays["background"], np.int64)
         return counts
 
+    def best_iou_threshold(self) -> float:
+        """Returns the first threshold with the highest IoU of all masks together, pooled."""
+        bins = range(len(self.thresholds))
+        ious = [mask_ious(self.foreground, self.background, index) for index in bins]
+        return float(self.thresholds[np.argmax(ious)])
+
     def pxap(self) -> float:
         """Returns the area under the precision-recall curve of the pixels, in percent.
 
@@ -129,3 +143,43 @@ class PixelCounts:
         precision = true_positives / np.maximum(positives, 1)
         recall = true_positives / true_positives[-1]
         return float(100 * np.sum(precision[1:] * np.diff(recall)))
+
+
+def mask_ious(foreground: np.ndarray, background: np.ndarray, index: int) -> np.ndarray:
+    """Computes the IoU of the object and the pixels with a score of at least a threshold.
+
+    Args:
+      foreground: [..., T + 2] as in `PixelCounts`.
+      background: [..., T + 2] the same.
+      index: Of the threshold.
+
+    Returns:
+      [...] float64 in [0, 1]; zero where there is neither object nor pixel.
+    """
+    found, wrong = (part[..., index:].sum(axis=-1) for part in (foreground, background))
+    union = foreground.sum(axis=-1) + wrong  # the object, and what was found besides
+    return found / np.maximum(union, 1)
+
+
+def weighted_pixels(
+    thresholds: np.ndarray, foreground: np.ndarray, background: np.ndarray, weights: np.ndarray
+) -> list[PixelCounts]:
+    """Counts the pixels of images, each image as often as its weight says.
+
+    Args:
+      thresholds: [T] as in `PixelCounts`.
+      foreground: [N, T + 2] of every image.
+      background: [N, T + 2] of every image.
+      weights: [B, N] float32, whole numbers.
+
+    Returns:
+      B counts, to seven digits.
+    """
+    inside, outside = (
+        weighted_sums(weights, lambda some, part=part: part[some].astype(np.float32))
+        for part in (foreground, background)
+    )
+    return [
+        PixelCounts.from_arrays({"thresholds": thresholds, "foreground": f, "background": b})
+        for f, b in zip(inside, outside, strict=True)
+    ]
