@@ -21,14 +21,13 @@ import dataclasses
 import logging
 import math
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
-from ega_jax import config as configs
-from ega_jax import localization
+from ega_jax import files, localization
 from ega_jax.data.folder import split_sources
 from ega_jax.data.source import DataError, Source
 from ega_jax.scores import Scores
@@ -94,7 +93,7 @@ def baseline(
     for line in ("centre_gaussian", "centre_box"):
         for name, figures in results[line].items():
             logger.info("%s, %s:\n%s", line, name, table(figures))
-    configs.write_json(pathlib.Path(workdir) / "results.json", results)
+    files.write_json(epath.Path(workdir) / "results.json", results)
     return results
 
 

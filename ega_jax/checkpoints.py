@@ -17,6 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from ega_jax import distributed
+
 logger = logging.getLogger(__name__)
 
 
@@ -70,23 +72,27 @@ class Checkpoints:
     def set_aside_after(self, step: int) -> None:
         """Moves checkpoints of steps beyond `step` to `set_aside`: the run goes on from `step`."""
         for manager, name in ((self._last, "last"), (self._best, "best")):
-            for newer in [s for s in manager.all_steps() if s > step]:
-                self._set_aside(name, newer)
+            newer = [s for s in manager.all_steps() if s > step]
+            if distributed.is_lead():
+                for each in newer:
+                    self._set_aside(name, each)
+            distributed.wait_for_all(f"{name} set aside")
             manager.reload()
         self.best_score = self._read_best_score()
 
     def _read_best_score(self) -> float:
         """Returns the score to beat; a best checkpoint that is damaged is moved out of the way."""
+        score = -np.inf
         step = self._best.latest_step()
-        if step is None:
-            return -np.inf
-        try:
-            return read_manifest(self.folder / "best" / str(step))["score"]
-        except CheckpointError as error:
-            logger.warning("%s", error)
-            self._set_aside("best", step)
-            self._best.reload()
-            return -np.inf
+        if step is not None and distributed.is_lead():
+            try:
+                score = read_manifest(self.folder / "best" / str(step))["score"]
+            except CheckpointError as error:
+                logger.warning("%s", error)
+                self._set_aside("best", step)
+        score = float(distributed.gather({"score": np.float64(score)})[0]["score"])
+        self._best.reload()
+        return score
 
     def _set_aside(self, name: str, step: int) -> None:
         target = self.folder / "set_aside" / name

@@ -3,13 +3,13 @@
 import json
 import math
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
+from etils import epath
 
-from ega_jax import losses
+from ega_jax import files, losses
 from ega_jax.methods import METHODS
 from ega_jax.methods.ccam import FUNCTIONS
 from ega_jax.methods.ega import ATTACK_BN_MODES
@@ -249,7 +249,7 @@ def check_same_network(config: ml_collections.ConfigDict, workdir: str | os.Path
 
 def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `config.json` into the workdir."""
-    write_json(pathlib.Path(workdir) / "config.json", config.to_dict())
+    files.write_json(epath.Path(workdir) / "config.json", config.to_dict())
 
 
 def load(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
@@ -258,7 +258,7 @@ def load(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
     Raises:
       ConfigError: the file is missing or unreadable.
     """
-    path = pathlib.Path(workdir) / "config.json"
+    path = epath.Path(workdir) / "config.json"
     values = _read_json(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no config; give the workdir of a trained model")
@@ -267,7 +267,7 @@ def load(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
 
 def save_class_names(names: Sequence[str], workdir: str | os.PathLike) -> None:
     """Writes `classes.json`, the class names in the order of their labels, into the workdir."""
-    write_json(pathlib.Path(workdir) / "classes.json", list(names))
+    files.write_json(epath.Path(workdir) / "classes.json", list(names))
 
 
 def load_class_names(workdir: str | os.PathLike) -> list[str]:
@@ -276,23 +276,10 @@ def load_class_names(workdir: str | os.PathLike) -> list[str]:
     Raises:
       ConfigError: the file is missing or unreadable.
     """
-    return _read_json(pathlib.Path(workdir) / "classes.json")
+    return _read_json(epath.Path(workdir) / "classes.json")
 
 
-def write_json(path: pathlib.Path, value: object) -> None:
-    """Writes JSON; see `write_text`."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes text aside and renames, so that a killed run leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(text, encoding="utf-8", newline="")
-    os.replace(aside, path)
-
-
-def _read_json(path: pathlib.Path) -> Any:
+def _read_json(path: epath.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

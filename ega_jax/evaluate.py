@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +10,9 @@ import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 
-from ega_jax import build, localization, steps, visualize
+from ega_jax import build, distributed, files, localization, steps, visualize
 from ega_jax import config as configs
 from ega_jax.checkpoints import find, restore
 from ega_jax.config import ConfigError
@@ -55,7 +55,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str
     results["seconds"] = round(time.monotonic() - began, 1)
     num_images = sum(len(source) for source in sources.values())
     results["images_per_second"] = round(num_images / results["seconds"], 2)
-    configs.write_json(pathlib.Path(workdir) / "results.json", results)
+    if distributed.is_lead():
+        files.write_json(epath.Path(workdir) / "results.json", results)
     return results
 
 
@@ -81,7 +82,7 @@ def report(
       writer: also receives the pictures, if given.
 
     Returns:
-      What `results.json` holds, without times.
+      What `results.json` holds, without times; without figures on all processes but the lead.
     """
     config = evaluator.config
     scores: dict[str, Scores] = {}
@@ -93,7 +94,10 @@ def report(
         count = min(config.eval.pictures, len(sources["test"]))
         keep = np.linspace(0, len(sources["test"]) - 1, count).round().astype(int).tolist()
         scores["test"], examples = evaluator.score(variables, sources["test"], keep)
-    results = {"config": config.to_dict(), "step": step} | report_splits(
+    results = {"config": config.to_dict(), "step": step}
+    if not distributed.is_lead():
+        return results
+    results |= report_splits(
         scores,
         sources,
         workdir,
@@ -103,7 +107,7 @@ def report(
     if "test" in sources:
         threshold = results["test"].get("val", {}).get("threshold", config.eval.threshold)
         for name, sheet in pictures(sources["test"], examples, threshold).items():
-            visualize.save_png(pathlib.Path(workdir) / "pictures" / f"{name}.png", sheet)
+            visualize.save_png(epath.Path(workdir) / "pictures" / f"{name}.png", sheet)
             if writer:
                 writer.write_images(step, {name: sheet[None]})
     return results
@@ -180,7 +184,7 @@ class Evaluator:
           keep: indices of images to return for pictures.
 
         Returns:
-          The scores of the split and the kept examples.
+          The scores of the split and the kept examples, of all processes together.
         """
         scores = Scores.empty(source, self.thresholds)
         crops = self._crop_probabilities(variables, source) if self.config.eval.ten_crop else {}
@@ -199,7 +203,9 @@ class Evaluator:
                     examples[index] = Example(
                         batch["image"][row], score_map, float(chosen[best]), best
                     )
-        return scores, examples
+        parts = distributed.gather(scores.to_arrays())
+        every = [Scores.from_arrays(part) for part in parts]
+        return functools.reduce(Scores.merge, every), _gather_examples(examples)
 
     def _batches(self, source: Source, **kwargs: Any) -> Any:
         return eval_batches(
@@ -221,6 +227,23 @@ class Evaluator:
             for row in np.flatnonzero(batch["mask"]):
                 result[int(batch["index"][row])] = probabilities[row]
         return result
+
+
+def _gather_examples(examples: Mapping[int, Example]) -> dict[int, Example]:
+    """Adds the examples of all processes to those of this one."""
+    fields = [field.name for field in dataclasses.fields(Example)]
+    columns = {
+        f"{index}/{name}": np.asarray(getattr(example, name))
+        for index, example in examples.items()
+        for name in fields
+    }
+    every = {
+        name: value if value.ndim else value.item()
+        for part in distributed.gather(columns)
+        for name, value in part.items()
+    }
+    indices = sorted({int(name.partition("/")[0]) for name in every})
+    return {i: Example(**{name: every[f"{i}/{name}"] for name in fields}) for i in indices}
 
 
 def pictures(

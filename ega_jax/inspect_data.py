@@ -10,14 +10,15 @@ without looking.
 import dataclasses
 import itertools
 import logging
-import pathlib
+import os
 from typing import Any
 
 import cv2
 import ml_collections
 import numpy as np
+from etils import epath
 
-from ega_jax import baselines, build, localization, visualize
+from ega_jax import baselines, build, files, localization, visualize
 from ega_jax import config as configs
 from ega_jax.data.source import Source
 
@@ -41,7 +42,7 @@ def inspect_all(config: ml_collections.ConfigDict, workdir: str) -> list[dict[st
             source,
             grid=config.data.crop_size // config.model.feature_stride,
             map_size=config.eval.map_size or config.data.crop_size,
-            output_dir=pathlib.Path(workdir) / "data",
+            output_dir=epath.Path(workdir) / "data",
         )
         logger.info("%s", table(figures))
         results.append(figures)
@@ -53,7 +54,7 @@ def inspect(
     *,
     grid: int,
     map_size: int,
-    output_dir: str | pathlib.Path,
+    output_dir: str | os.PathLike,
     num_tiles: int = 50,
 ) -> dict[str, Any]:
     """Writes a contact sheet and a file of figures of one split.
@@ -76,9 +77,9 @@ def inspect(
         figures["centred_box"] = best_centred_box(source, map_size)
         if source.load_mask is not None:
             figures["mask_as_map"] = score_masks(source, grid, map_size)
-    path = pathlib.Path(output_dir) / source.name.replace("/", "_")
+    path = epath.Path(output_dir) / source.name.replace("/", "_")
     visualize.save_png(path.with_suffix(".png"), contact_sheet(source, num_tiles))
-    configs.write_json(path.with_suffix(".json"), figures)
+    files.write_json(path.with_suffix(".json"), figures)
     return figures
 
 

@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
 from absl import logging as absl_logging
+from etils import epath
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, e.g. configs/quickstart.py")
@@ -40,6 +41,16 @@ SCOREMAPS = flags.DEFINE_string("scoremaps", None, "score: folder of <image_id>.
 METADATA = flags.DEFINE_string(
     "metadata", None, "score, baseline: folder of metadata, one split or several."
 )
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "train, eval: this is one of several processes that make one run."
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "Where they meet, host:port of process 0; not needed on TPU pods and under Slurm.",
+)
+PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many they are.", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", lower_bound=0)
 MASKS = flags.DEFINE_string("masks", None, "score, baseline: folder that mask paths start from.")
 
 # What `predict` exits with when it had to skip pictures that cannot be read.
@@ -51,6 +62,7 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     _set_up_logging()
+    _join_processes()
     # Late, so that --help and mistyped flags answer at once.
     from ega_jax import baselines, evaluate, inspect_data, predict, score, train
     from ega_jax import config as configs
@@ -83,8 +95,8 @@ def main(argv: list[str]) -> int:
                 _require("metadata")
                 baselines.baseline(METADATA.value, **settings)
             return 0
-        if workdir is None and os.path.isdir(CHECKPOINT.value):
-            workdir = str(pathlib.Path(CHECKPOINT.value).absolute().parents[2])
+        if workdir is None and epath.Path(CHECKPOINT.value).is_dir():
+            workdir = str(epath.Path(CHECKPOINT.value).absolute().parents[2])
         if workdir is None:
             raise app.UsageError("--config, --workdir or the path of a --checkpoint is missing")
         if MODE.value == "inspect":
@@ -122,6 +134,31 @@ def _set_up_logging() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def _join_processes() -> None:
+    """Makes this process one of several, if the flags say so; all but the first fall silent."""
+    place = ("coordinator_address", "process_count", "process_id")
+    given = [f"--{name}" for name in place if flags.FLAGS[name].value is not None]
+    if not DISTRIBUTED.value:
+        if given:
+            raise app.UsageError(f"{', '.join(given)} without --distributed")
+        return
+    if MODE.value not in ("train", "eval"):
+        raise app.UsageError(f"--mode={MODE.value} is for one process; leave out --distributed")
+    if given and len(given) < len(place):
+        raise app.UsageError(f"--distributed takes all of {', '.join(place)} or none of them")
+    from ega_jax import distributed
+
+    try:
+        distributed.join(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
+    except ValueError as error:
+        raise app.UsageError(
+            f"--distributed: {error} Outside TPU pods and Slurm say where the processes meet: "
+            "--coordinator_address=HOST:PORT --process_count=N --process_id=0 to N-1"
+        ) from error
+    if not distributed.is_lead():
+        logging.getLogger("ega_jax").setLevel(logging.WARNING)
 
 
 def _require(*names: str) -> None:

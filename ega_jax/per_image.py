@@ -26,14 +26,13 @@ has the best IoU of all masks of the validation split together, or is the fixed 
 
 import csv
 import io
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ega_jax import config as configs
-from ega_jax import localization
+from ega_jax import files, localization
 from ega_jax.data.source import Source
 from ega_jax.scores import Scores
 
@@ -139,13 +138,13 @@ def worst(classes: Table) -> str:
     return "\n".join(lines)
 
 
-def write_csv(path: pathlib.Path, table: Table) -> None:
+def write_csv(path: str | os.PathLike, table: Table) -> None:
     """Writes a table with its column names in the first line; whole or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)
     writer.writerows(zip(*(_texts(name, column) for name, column in table.items()), strict=True))
-    configs.write_text(path, text.getvalue())
+    files.write_text(path, text.getvalue())
 
 
 def _texts(name: str, column: np.ndarray) -> list[Any]:

@@ -4,14 +4,14 @@ import functools
 import json
 import logging
 import os
-import pathlib
 from collections.abc import Iterator
 
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 
-from ega_jax import build, evaluate, localization, steps, visualize
+from ega_jax import build, evaluate, files, localization, steps, visualize
 from ega_jax import config as configs
 from ega_jax.checkpoints import find
 from ega_jax.data.pictures import fit, list_pictures, read_picture
@@ -94,12 +94,12 @@ def predict(
             overlay = visualize.draw_boxes(overlay, boxes, visualize.BLUE)
             text = f"{found[0]['class_name']} {found[0]['score']:.2f}"
             visualize.save_png(
-                pathlib.Path(workdir) / "predictions" / f"{image_id}.png",
+                epath.Path(workdir) / "predictions" / f"{image_id}.png",
                 visualize.caption(overlay, text),
             )
             predictions += found
     result = {"checkpoint": str(path), "predictions": predictions, "skipped": skipped}
-    configs.write_json(pathlib.Path(workdir) / "predictions.json", result)
+    files.write_json(epath.Path(workdir) / "predictions.json", result)
     logger.info(
         "%d pictures located, %d skipped: %s",
         len(image_ids) - len(skipped),
@@ -113,7 +113,7 @@ def _threshold(config: ml_collections.ConfigDict, workdir: str) -> float:
     """Returns the threshold asked for, else the one found on validation, else the fixed one."""
     if config.predict.threshold is not None:
         return config.predict.threshold
-    results = pathlib.Path(workdir) / "results.json"
+    results = epath.Path(workdir) / "results.json"
     if results.exists():
         figures = json.loads(results.read_text())
         if (oracle := figures.get("validation", {}).get("oracle")) is not None:

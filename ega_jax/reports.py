@@ -2,9 +2,10 @@
 
 import logging
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
+
+from etils import epath
 
 from ega_jax import bootstrap, per_image
 from ega_jax.data.source import Source
@@ -54,8 +55,8 @@ def report_splits(
             intervals[name] = bootstrap.intervals(scores[split], *settings, resamples=resamples)
         images = per_image.per_image(scores[split], sources[split], box_threshold, mask_threshold)
         classes = per_image.per_class(images, sources[split].class_names)
-        per_image.write_csv(pathlib.Path(workdir) / f"per_image_{name}.csv", images)
-        per_image.write_csv(pathlib.Path(workdir) / f"per_class_{name}.csv", classes)
+        per_image.write_csv(epath.Path(workdir) / f"per_image_{name}.csv", images)
+        per_image.write_csv(epath.Path(workdir) / f"per_class_{name}.csv", classes)
         lines = [table(figures[name], intervals.get(name)), per_image.worst(classes)]
         logger.info("%s:\n%s", name, "\n".join(filter(None, lines)))
     return figures | ({"intervals": intervals} if resamples else {})

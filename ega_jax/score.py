@@ -1,13 +1,12 @@
 """Figures from the saved heat maps of any system: no network, no images, only maps and metadata."""
 
 import os
-import pathlib
 
 import cv2
 import numpy as np
+from etils import epath
 
-from ega_jax import config as configs
-from ega_jax import localization
+from ega_jax import files, localization
 from ega_jax.data.folder import split_sources
 from ega_jax.data.source import DataError, Source
 from ega_jax.reports import report_splits
@@ -59,7 +58,7 @@ def score(
     results = {"scoremaps": os.path.abspath(scoremaps)} | report_splits(
         scores, sources, workdir, threshold=threshold, resamples=resamples
     )
-    configs.write_json(pathlib.Path(workdir) / "results.json", results)
+    files.write_json(epath.Path(workdir) / "results.json", results)
     return results
 
 

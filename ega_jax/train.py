@@ -3,10 +3,7 @@
 import contextlib
 import functools
 import logging
-import pathlib
-import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,7 +11,7 @@ import ml_collections
 from clu import metric_writers, parameter_overview
 from etils import epath
 
-from ega_jax import build, evaluate, steps
+from ega_jax import build, distributed, evaluate, files, steps
 from ega_jax import config as configs
 from ega_jax.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.data.pipeline import train_batches
@@ -57,7 +54,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = 
     trainer = Trainer(config, workdir)
     with Checkpoints(workdir, keep=config.checkpoint.keep) as saved:
         state = trainer.start(saved, checkpoint)
-        with contextlib.closing(metric_writers.SummaryWriter(workdir)) as writer:
+        with contextlib.closing(_writer(workdir)) as writer:
             state = trainer.loop(state, saved, writer)
             return trainer.finish(state, saved, writer, began)
 
@@ -70,7 +67,7 @@ class Trainer:
         self.placement = Placement()
         configs.check(config, self.placement.num_devices)
         self.config = config
-        self.workdir = pathlib.Path(workdir)
+        self.workdir = epath.Path(workdir)
         weights = config.model.pretrained
         if weights and not exist(workdir) and not epath.Path(weights).exists():
             raise configs.ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
@@ -124,20 +121,22 @@ class Trainer:
             logger.info("Going on from step %d (%s).", int(state.step), path)
             if self.config.model.pretrained:
                 logger.info("%s is not read again.", self.config.model.pretrained)
-        configs.save(self.config, self.workdir)
-        configs.save_class_names(self.source.class_names, self.workdir)
+        if distributed.is_lead():
+            configs.save(self.config, self.workdir)
+            configs.save_class_names(self.source.class_names, self.workdir)
         logger.info(
             "Parameters:\n%s",
             parameter_overview.get_parameter_overview(state.params, include_stats=False),
         )
         logger.info(
-            "%s: %d images, %d classes; %d steps of %d images on %d device(s).",
+            "%s: %d images, %d classes; %d steps of %d images on %d device(s), %d process(es).",
             self.source.name,
             len(self.source),
             self.source.num_classes,
             self.total_steps,
             self.config.batch_size,
             self.placement.num_devices,
+            jax.process_count(),
         )
         return state
 
@@ -170,7 +169,7 @@ class Trainer:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        with contextlib.closing(batches), _stop_signal() as stop_requested:
+        with contextlib.closing(batches), distributed.stop_signal() as told_to_stop:
             for step, batch in enumerate(batches, start=first + 1):
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
                     state, sums = self.step(state, self.placement.put_batch(batch))
@@ -181,7 +180,7 @@ class Trainer:
                 if eval_every and step % eval_every == 0 and not last and "val" in self.sources:
                     with progress.pause():
                         self.validate(state, saved, writer)
-                stop = bool(stop_requested)
+                stop = told_to_stop(step)
                 if step % config.checkpoint.every_steps == 0 or last or stop:
                     with progress.pause():
                         progress.check()  # never save a state that a bad loss has spoilt
@@ -232,16 +231,13 @@ class Trainer:
         results["seconds"] = round(time.monotonic() - began, 1)
         if self.images_per_second:  # unknown where all steps had been made before
             results["images_per_second"] = round(self.images_per_second, 2)
-        configs.write_json(self.workdir / "results.json", results)
+        if distributed.is_lead():
+            files.write_json(self.workdir / "results.json", results)
         return results
 
 
-@contextlib.contextmanager
-def _stop_signal() -> Iterator[list]:
-    """Yields a list that becomes non-empty when SIGTERM arrives."""
-    received: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _writer(workdir: str) -> metric_writers.MetricWriter:
+    """Returns what writes TensorBoard's events; nothing on all processes but one."""
+    if distributed.is_lead():
+        return metric_writers.SummaryWriter(workdir)
+    return metric_writers.MultiWriter([])

@@ -4,14 +4,16 @@ Colours follow the paper: boxes as in Fig. 5, ground truth red and prediction bl
 Fig. 6, ground truth blue and prediction red.
 """
 
+import io
 import math
 import os
-import pathlib
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from PIL import Image
+
+from ega_jax import files
 
 RED = (230, 25, 35)
 BLUE = (30, 80, 255)
@@ -97,8 +99,6 @@ def grid(tiles: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:
 
 def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes a PNG aside and renames it, creating the folders on the way."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(image).save(aside, format="PNG")
-    os.replace(aside, path)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    files.write_bytes(path, buffer.getvalue())
