@@ -12,6 +12,7 @@ import optax
 
 from ega_jax import optimizers
 from ega_jax.attack import Attack, paper_num_steps
+from ega_jax.config import ConfigError
 from ega_jax.data.folder import folder_source, tree_source
 from ega_jax.data.hierarchy import read_hierarchy
 from ega_jax.data.source import DataError, Source
@@ -21,7 +22,7 @@ from ega_jax.methods.danet import DANet
 from ega_jax.methods.ega import EGA
 from ega_jax.models import NETWORKS, Network
 from ega_jax.models.inputs import SCALINGS
-from ega_jax.readers import READERS, Reader
+from ega_jax.readers import READERS, Reader, check_layer
 
 SPLITS = ("train", "val", "test")
 
@@ -121,11 +122,20 @@ def method(config: ml_collections.ConfigDict) -> CAM:
     return METHODS[name](**fields)
 
 
-def reader(config: ml_collections.ConfigDict) -> Reader:
-    """Builds what reads maps off a trained network: the method's own way unless told otherwise."""
-    if config.cam.reader:
-        return functools.partial(READERS[config.cam.reader], layer=config.cam.layer)
-    return method(config).read
+def reader(config: ml_collections.ConfigDict, model: Network) -> Reader:
+    """Builds what reads maps off a trained network: the method's own way unless told otherwise.
+
+    Raises:
+      ConfigError: the network has no such module to explain.
+    """
+    if not config.cam.reader:
+        return method(config).read
+    layer = config.cam.layer
+    try:
+        check_layer(model, layer, config.data.crop_size)
+    except KeyError as error:
+        raise ConfigError(f"config.cam.layer={layer!r}: {error.args[0]}") from error
+    return functools.partial(READERS[config.cam.reader], layer=layer)
 
 
 def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:

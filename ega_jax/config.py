@@ -58,7 +58,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("eval.pictures", 0),
         ("eval.bootstrap", 0),
         ("predict.top_k", 1),
-        ("danet.num_maps", 1),
+        ("danet.num_maps", 2),  # half of 3 maps would be one, without a pair
         ("danet.alpha", 0),
     ]:
         value = _get(c, field)
