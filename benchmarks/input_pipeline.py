@@ -8,7 +8,8 @@ medians are printed, and medians of the ratios to the loader within a turn (abov
 loader), which a busy machine spoils least. CPU time is that of all threads and workers.
 
 Stages are found by leaving out: the pipeline with one-pixel images, then with files read as well,
-then decoded, then resized, then whole. A stage is the difference between two of them.
+then decoded, then resized, then whole. A stage is the difference between two of them that ran one
+after the other, in the median.
 """
 
 import argparse
@@ -152,12 +153,14 @@ def report(times: dict[str, dict[str, list]]) -> dict:
         }
     print(f"\n{'stage of the pipeline':28}{'CPU ms/image':>31}")
     stages = [name for name in times if name not in results["ways"]]
-    before = 0.0
+    before = [0.0] * len(times["pipeline"]["cpu"])
     for name in [*stages, "pipeline"]:
         label = "crop, mirror, batch" if name == "pipeline" else name
-        results["stages"][label] = median[name]["cpu"] - before
-        print(f"{label:28}{results['stages'][label]:31.2f}")
-        before = median[name]["cpu"]
+        up_to_here = times[name]["cpu"]
+        stage = statistics.median(np.subtract(up_to_here, before))
+        print(f"{label:28}{stage:31.2f}")
+        results["stages"][label] = float(stage)
+        before = up_to_here
     return results
 
 
@@ -200,13 +203,13 @@ def main() -> None:
         files = source(file_loader(paths))
         ways = {
             "Pillow loader": loader,
-            "pipeline": Pipeline(files, flags.batch_size, flags.workers),
             "pipeline, cached": Pipeline(
                 cache.in_memory(files, RESIZE), flags.batch_size, flags.workers
             ),
         }
         for name, load_image in stage_loaders(paths).items():
             ways[name] = Pipeline(source(load_image), flags.batch_size, flags.workers, size=1)
+        ways["pipeline"] = Pipeline(files, flags.batch_size, flags.workers)
         results = report(measure(ways, flags.batch_size, flags.batches, flags.repeats))
         for way in ways.values():
             way.close()
