@@ -41,6 +41,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.resize_size = 256  # training images are resized to this square,
     config.data.crop_size = 224  # cropped at random to this one, which is also the test size,
     config.data.flip = True  # and mirrored at random
+    # memory: every process reads the training images once, at start, and keeps them resized in
+    # resize_size^2 * 3 bytes each, 1.2 GB for CUB. The same batches, several times as fast.
+    config.data.cache = "none"
 
     # The system that is trained: cam, backprop, has, acol, spg, adl, cutmix, danet, ccam, nl_ccam.
     # Its settings are in the section of its name; others are not looked at.

@@ -80,6 +80,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("ccam.function", FUNCTIONS),
         ("cam.reader", ("", *READERS)),
         ("data.name", ("folder", "creatures")),
+        ("data.cache", ("none", "memory")),
         ("model.name", tuple(NETWORKS)),
         ("model.input_scaling", tuple(SCALINGS)),
         ("model.dtype", ("float32", "bfloat16")),

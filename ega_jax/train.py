@@ -17,6 +17,7 @@ from etils import epath
 from ega_jax import build, evaluate, steps
 from ega_jax import config as configs
 from ega_jax.checkpoints import Checkpoints, exist, find, restore
+from ega_jax.data import cache
 from ega_jax.data.pipeline import train_batches
 from ega_jax.models import pretrained
 from ega_jax.progress import Progress
@@ -76,6 +77,8 @@ class Trainer:
             raise configs.ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
         self.sources = build.sources(config)
         self.source = self.sources["train"]
+        if config.data.cache == "memory":
+            cache.check_fits(self.source, config.data.resize_size)
         self.total_steps = build.total_steps(config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
         self.model = model = build.model(config, self.source.num_classes)
@@ -158,8 +161,11 @@ class Trainer:
         config, first = self.config, int(state.step)
         eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
         progress = Progress(writer, self.schedule, first, self.total_steps, config.batch_size)
+        source = self.source
+        if config.data.cache == "memory" and first < self.total_steps:
+            source = cache.in_memory(source, config.data.resize_size)
         batches = train_batches(
-            self.source,
+            source,
             batch_size=config.batch_size,
             seed=config.seed,
             start_step=first,

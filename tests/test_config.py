@@ -69,6 +69,7 @@ IMPOSSIBLE = [
     ("epochs", math.nan),
     ("log_every_steps", 0),
     ("data.name", "imagenet"),
+    ("data.cache", "disk"),
     ("data.num_classes", 1),
     ("data.train_images", 0),
     ("data.val_images", -1),
