@@ -87,8 +87,9 @@ def with_batch_size(
     config: ml_collections.ConfigDict, batch_size: int
 ) -> ml_collections.ConfigDict:
     """Returns a copy of the config with this batch size."""
-    config = ml_collections.ConfigDict(config)
-    config.batch_size = batch_size
+    config = config.copy_and_resolve_references()  # a plain copy would share the field
+    with config.ignore_type():
+        config.batch_size = batch_size
     return config
 
 

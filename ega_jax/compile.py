@@ -89,7 +89,7 @@ def _with_attack_steps(
     attack = build.ega(config).attack
     if attack is None or attack.num_steps < 2:
         return cost
-    config = ml_collections.ConfigDict(config)
+    config = config.copy_and_resolve_references()
     config.ega.num_steps = 0
     without = lower_steps(config, facts, placement)["train"].compile().cost_analysis()
     return repeated(cost, without, attack.num_steps)
