@@ -101,7 +101,7 @@ def compile_within(lowered: jax.stages.Lowered, memory_bytes: int) -> jax.stages
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise DoesNotFitError(str(error).split("\n")[0]) from error
+        raise DoesNotFitError(str(error).split("\n")[0].rstrip(".")) from error
     peak = compiled.memory_analysis().peak_memory_in_bytes
     if peak > memory_bytes:
         raise DoesNotFitError(f"it needs {peak / 2**30:.2f} of {memory_bytes / 2**30:.2f} GiB")
