@@ -17,7 +17,7 @@ import ml_collections
 from ega_jax import batch_size as batch_sizes
 from ega_jax import build, hlo, tpu
 from ega_jax import config as configs
-from ega_jax.ahead import DoesNotFitError, compile_within, data_facts, lower_steps
+from ega_jax.ahead import DataFacts, DoesNotFitError, compile_within, data_facts, lower_steps
 from ega_jax.sharding import Placement
 from ega_jax.tables import flatten
 
@@ -78,7 +78,7 @@ def compile_steps(config: ml_collections.ConfigDict, workdir: str, topology: str
 def _with_attack_steps(
     cost: Mapping[str, float],
     config: ml_collections.ConfigDict,
-    facts: Any,
+    facts: DataFacts,
     placement: Placement,
 ) -> Mapping[str, float]:
     """Counts every step of the attack: the compiler counts what is in a loop once.
