@@ -1,7 +1,7 @@
 """Every field of a run, once, with its meaning. A recipe takes this and changes a few."""
 
 import ml_collections
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
 
 # Preset `paper`: the entropy of Eq. 7 and 8, with the weights of Tab. 7. How a map becomes a
 # probability the paper does not say. Of the four readings this one localizes best on `creatures`,
@@ -19,7 +19,8 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     config.seed = 0  # of weights, batches, augmentation, attacks
-    config.batch_size = 32  # over all devices
+    # Over all devices; auto: the largest power of two on each that its memory allows.
+    config.batch_size = FieldReference(32, field_type=object)
     config.epochs = 10.0  # length of the run in passes over the training data
     config.steps = placeholder(int)  # or in updates; if set, it counts instead of epochs
 

@@ -17,6 +17,9 @@ from ega_jax.models import NETWORKS
 from ega_jax.models.inputs import SCALINGS
 from ega_jax.readers import READERS
 
+# What `batch_size` says to be chosen by the memory of the devices.
+AUTO = "auto"
+
 
 class ConfigError(ValueError):
     """A field of the config has an impossible value; names the field and the remedy."""
@@ -29,8 +32,14 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
       ConfigError: names the field, its value and the remedy.
     """
     c = config
+    batch_size = _get(c, "batch_size")
+    _require(
+        batch_size == AUTO or (isinstance(batch_size, int) and batch_size >= 1),
+        "batch_size",
+        batch_size,
+        f"must be at least 1, or {AUTO}",
+    )
     for field, low in [
-        ("batch_size", 1),
         ("steps", 1),
         ("log_every_steps", 1),
         ("data.crop_size", 1),
@@ -130,6 +139,8 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     _check_method(c)
     for field in ("batch_size", "eval.batch_size"):
         value = _get(c, field)
+        if value == AUTO:
+            continue
         lower = value - value % num_devices
         choices = [str(n) for n in (lower, lower + num_devices) if n]
         _require(

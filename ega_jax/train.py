@@ -14,8 +14,9 @@ import ml_collections
 from clu import metric_writers, parameter_overview
 from etils import epath
 
-from ega_jax import build, evaluate, steps
+from ega_jax import batch_size, build, evaluate, steps
 from ega_jax import config as configs
+from ega_jax.ahead import DataFacts
 from ega_jax.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.data import cache
 from ega_jax.data.pipeline import train_batches
@@ -70,7 +71,6 @@ class Trainer:
         """Builds data, network, optimizer and the compiled step; writes nothing yet."""
         self.placement = Placement()
         configs.check(config, self.placement.num_devices)
-        self.config = config
         self.workdir = pathlib.Path(workdir)
         weights = config.model.pretrained
         if weights and not exist(workdir) and not epath.Path(weights).exists():
@@ -79,6 +79,8 @@ class Trainer:
         self.source = self.sources["train"]
         if config.data.cache == "memory":
             cache.check_fits(self.source, config.data.resize_size)
+        facts = DataFacts(self.source.num_classes, len(self.source))
+        self.config = config = batch_size.settle(config, workdir, facts, self.placement)
         self.total_steps = build.total_steps(config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
         self.model = model = build.model(config, self.source.num_classes)
