@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+import optax
 
 from ega_jax import build, evaluate, steps
 from ega_jax.data.source import DataError
@@ -75,7 +78,22 @@ def lower_steps(
         }
         return _abstract(arrays, placement.by_example)
 
-    train_step = jax.jit(
+    train_step = jit_train_step(config, model, tx, placement)
+    eval_step = evaluate.Evaluator(config, model, placement).step
+    return {
+        "train": train_step.lower(state, batch(config.batch_size)),
+        "eval": eval_step.lower(evaluate.variables_of(state), batch(config.eval.batch_size)),
+    }
+
+
+def jit_train_step(
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    placement: Placement,
+) -> Callable:
+    """Places the training step on devices: state, batch -> state (donated), sums."""
+    return jax.jit(
         functools.partial(
             steps.train_step, model=model, tx=tx, ega=build.ega(config), seed=config.seed
         ),
@@ -83,11 +101,6 @@ def lower_steps(
         out_shardings=placement.replicated,
         donate_argnums=0,
     )
-    eval_step = evaluate.Evaluator(config, model, placement).step
-    return {
-        "train": train_step.lower(state, batch(config.batch_size)),
-        "eval": eval_step.lower(evaluate.variables_of(state), batch(config.eval.batch_size)),
-    }
 
 
 def compile_within(lowered: jax.stages.Lowered, memory_bytes: int) -> jax.stages.Compiled:

@@ -16,7 +16,7 @@ from etils import epath
 
 from ega_jax import batch_size, build, evaluate, steps
 from ega_jax import config as configs
-from ega_jax.ahead import DataFacts
+from ega_jax.ahead import DataFacts, jit_train_step
 from ega_jax.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.data import cache
 from ega_jax.data.pipeline import train_batches
@@ -90,14 +90,7 @@ class Trainer:
             steps.init_state, model=model, tx=tx, image_size=config.data.crop_size
         )
         self._check_head_modules()
-        self.step = jax.jit(
-            functools.partial(
-                steps.train_step, model=model, tx=tx, ega=build.ega(config), seed=config.seed
-            ),
-            in_shardings=(self.placement.replicated, self.placement.by_example),
-            out_shardings=self.placement.replicated,
-            donate_argnums=0,
-        )
+        self.step = jit_train_step(config, model, tx, self.placement)
         self.images_per_second = 0.0
 
     def _check_head_modules(self) -> None:
