@@ -63,7 +63,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         value = _get(c, field)
         _require(value is None or 0 <= value < 1, field, value, "must lie in [0, 1)")
     for field, choices in [
-        ("data.name", ("folder", "creatures")),
+        ("data.name", ("folder", "tfds", "creatures")),
         ("model.name", tuple(NETWORKS)),
         ("model.input_scaling", tuple(SCALINGS)),
         ("model.dtype", ("float32", "bfloat16")),

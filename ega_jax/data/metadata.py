@@ -19,6 +19,7 @@ import os
 import pathlib
 
 import numpy as np
+from etils import epath
 
 from ega_jax.data.source import DataError
 
@@ -72,7 +73,7 @@ def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> 
       DataError: a file is missing or unreadable, a line has the wrong columns, the files disagree
         on which images there are, or a value is out of range. Names file, line and remedy.
     """
-    folder = pathlib.Path(folder)
+    folder = epath.Path(folder)  # in a bucket too
     path = folder / "image_ids.txt"
     image_ids = [row[0] for row in _read_rows(path, columns=(1,))]
     if not image_ids:
