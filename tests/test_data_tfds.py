@@ -237,7 +237,7 @@ def test_damaged_record(copy):
     path, _ = sorted(pathlib.Path(copy).glob("*test.tfrecord*"))
     source = tfds.open_split(copy, "test", **SETTINGS)
     data = bytearray(path.read_bytes())
-    data[data.index(b"\xff\xd8\xff", len(data) // 2) + 50] ^= 1
+    data[data.rindex(b"\xff\xd8\xff") + 50] ^= 1
     path.write_bytes(data)
     broken = []
     for index in range(len(source)):
