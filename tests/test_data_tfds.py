@@ -17,8 +17,9 @@ from ega_jax import build
 from ega_jax.data import folder, tfds, tfds_builder
 from ega_jax.data.pipeline import eval_batches
 from ega_jax.data.source import DataError
+from ega_jax.data.tf_on_cpu import tf
 from ega_jax.data.tfds_index import main as index_main
-from ega_jax.data.tfds_index import write_index
+from ega_jax.data.tfds_index import record_files, write_index
 from tests import tfds_sets
 from tests.published_files import CUB, picture, write, write_metadata
 from tests.stream_host import eval_rows, train_rows
@@ -146,6 +147,30 @@ def test_build_sources(sets):
     assert list(found) == list(SPLITS) and found["val"].num_classes == 200
     assert found["test"].name == "cub/test"
     assert_same(from_files(root, "test"), found["test"])
+
+
+def test_annotation_for_the_stored_pixels_of_turned_images(sets, tmp_path):
+    root, made = sets("ilsvrc")
+    message = r"40 x 30 for 'val/ILSVRC2012_val_00000001.JPEG', .* use apply_exif=False"
+    with pytest.raises(DataError, match=message):
+        tfds.open_split(made, "test", num_classes=200, apply_exif=True)
+    with pytest.raises(DataError, match=message):
+        tfds_sets.build("ilsvrc", root, tmp_path, apply_exif=True)
+
+
+def test_any_file_system_of_tensorflow(sets, monkeypatch):
+    """In memory, where a path of the operating system leads nowhere."""
+
+    def in_memory(builder, split):
+        copies = []
+        for path in record_files(builder, split):
+            copies.append(f"ram://{os.path.basename(path)}")
+            tf.io.gfile.copy(path, copies[-1], overwrite=True)
+        return copies
+
+    root, made = sets("openimages")
+    monkeypatch.setattr(tfds, "record_files", in_memory)
+    assert_same(from_files(root, "test"), tfds.open_split(made, "test", **SETTINGS))
 
 
 # What TFDS itself prepares --------------------------------------------------------------------

@@ -211,7 +211,8 @@ def _scan(builder: tfds.core.DatasetBuilder, split: str, kind: Kind) -> Index:
     paths = record_files(builder, split)
     read = _array_shard if in_array_records(builder) else _tfrecord_shard
     names, shards, places, lengths, headers = [], [], [], [], []
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
+    try:
         rows_of = pool.map(lambda path: [_row(*item, kind) for item in read(path)], paths)
         for shard, rows in enumerate(rows_of):
             expected = builder.info.splits[split].shard_lengths[shard]
@@ -228,6 +229,8 @@ def _scan(builder: tfds.core.DatasetBuilder, split: str, kind: Kind) -> Index:
                 headers.append(header)
             if (shard + 1) % _LOG_EVERY == 0:
                 logger.info("%s: %d of %d files", split, shard + 1, len(paths))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a bad file nobody waits for the others
     sizes, orientations = header_table(
         headers, [name.decode() for name in names], f"{builder.name}/{split}"
     )
