@@ -10,8 +10,7 @@ import optax
 from ega_jax import optimizers
 from ega_jax.attack import Attack, paper_num_steps
 from ega_jax.data import folder
-from ega_jax.data.folder import SPLITS
-from ega_jax.data.source import Source
+from ega_jax.data.source import SPLITS, Source
 from ega_jax.data.synthetic import creatures
 from ega_jax.methods.ega import EGA
 from ega_jax.models import NETWORKS, Network

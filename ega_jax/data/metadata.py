@@ -122,6 +122,13 @@ def check_boxes(metadata: Metadata, image_sizes: np.ndarray | None) -> None:
         )
 
 
+def read_text(path: epath.Path) -> str:
+    """Reads a UTF-8 file without its byte order mark, if any, and with any system's line ends."""
+    # Not path.read_text(), which of a file in a bucket keeps both.
+    text = path.read_bytes().decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _read_rows(
     path: pathlib.Path, columns: tuple[int, ...], optional: bool = False
 ) -> list[list[str]]:
@@ -129,7 +136,7 @@ def _read_rows(
     if optional and not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+        lines = read_text(path).rstrip("\n").split("\n")
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist; a split's metadata needs image_ids.txt and class_labels.txt"

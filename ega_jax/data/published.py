@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from ega_jax.data import archives
-from ega_jax.data.metadata import Metadata, read_metadata
+from ega_jax.data.metadata import Metadata, read_metadata, read_text
 from ega_jax.data.source import DataError
 
 FIELD = "https://github.com/clovaai/wsolevaluation"
@@ -201,7 +201,7 @@ def _listed(split: Split, metadata: Metadata) -> Split:
             if path
         }
     texts = {
-        name: (metadata.folder / name).read_text(encoding="utf-8-sig")
+        name: read_text(metadata.folder / name)
         for name in METADATA_FILES
         if (metadata.folder / name).exists()
     }

@@ -23,11 +23,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ega_jax.data import folder
+from ega_jax.data import class_folders, folder
 from ega_jax.data.masks import mask_paths
 from ega_jax.data.metadata import Metadata, read_metadata
 from ega_jax.data.published import METADATA_FILES
-from ega_jax.data.source import DataError, Source
+from ega_jax.data.source import SPLITS, DataError, Source
 from ega_jax.data.tfds_index import FOLDER, write_index
 
 VERSION = "1.0.0"
@@ -98,9 +98,9 @@ def _open(
     root: str, metadata: str, masks: str, num_classes: int | None, apply_exif: bool
 ) -> dict[str, tuple[Source, Metadata | None]]:
     """Opens and checks all splits, and reads their metadata, if any."""
-    present = [s for s in folder.SPLITS if os.path.isdir(os.path.join(metadata, s))]
+    present = [s for s in SPLITS if os.path.isdir(os.path.join(metadata, s))]
     result, class_names = {}, None
-    for split in (present or ["train"]) if metadata else folder.SPLITS:
+    for split in (present or ["train"]) if metadata else SPLITS:
         source = folder.open_split(
             root,
             split,
@@ -124,7 +124,7 @@ def _open(
 
 def _image_folder(root: str, split: str, metadata: str) -> str:
     """Returns the folder that the ids of a split are relative to."""
-    return root if metadata else folder.tree_folder(root, split)
+    return root if metadata else class_folders.tree_folder(root, split)
 
 
 def _features(class_names: tuple[str, ...]) -> tfds.features.FeaturesDict:

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ega_jax.data.image_files import header_table, read_header
-from ega_jax.data.source import DataError
+from ega_jax.data.source import SPLITS, DataError
 from ega_jax.data.tf_on_cpu import tf
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def _last(parts: int) -> Callable[[str], str]:
     return lambda path: "/".join(path.split("/")[-parts:])
 
 
-OWN = Kind("image_id", str, {split: split for split in ("train", "val", "test")})
+OWN = Kind("image_id", str, {split: split for split in SPLITS})
 PUBLISHED = {  # what TFDS prepares, by the builder's name and config
     # CUB_200_2011/images/<bird>/<image>.jpg
     "caltech_birds2011": Kind("image/filename", _last(2), {"train": "train", "test": "test"}),
