@@ -25,14 +25,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.steps = placeholder(int)  # or in updates; if set, it counts instead of epochs
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "folder"  # folder: images on disk; creatures: the embedded data set
-    config.data.root = ""  # folder: the image folder
+    # folder: images on disk; tfds: a prepared TFDS data set; creatures: the embedded data set
+    config.data.name = "folder"
+    # folder: the image folder. tfds: the data set with its version, DIR/cub/1.0.0; local or gs://.
+    config.data.root = ""
+    config.data.val_root = ""  # tfds: that of the validation images, where `root` has none
     # folder: holds train/, val/ and test/ in the field's layout. Empty: root/train/<class>/*.jpg
     # (also val and test), or just root/<class>/*.jpg for training without annotation.
+    # tfds: only for the data sets that TFDS itself prepares, which have no such lists.
     config.data.metadata = ""
     config.data.masks = ""  # folder: mask paths in the metadata are below this folder
     config.data.num_classes = placeholder(int)  # checked against the labels; None: taken from them
-    config.data.check_files = True  # open every image's header at start; off for huge sets
+    config.data.check_files = True  # folder: open every image's header at start; off for huge sets
     config.data.apply_exif = True  # turn images as their EXIF orientation says
     config.data.seed = 0  # creatures: another seed is another data set of the same kind
     config.data.image_size = 96  # creatures: side of the images drawn,

@@ -88,7 +88,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("method", tuple(METHODS)),
         ("ccam.function", FUNCTIONS),
         ("cam.reader", ("", *READERS)),
-        ("data.name", ("folder", "creatures")),
+        ("data.name", ("folder", "tfds", "creatures")),
         ("data.cache", ("none", "memory")),
         ("model.name", tuple(NETWORKS)),
         ("model.input_scaling", tuple(SCALINGS)),
@@ -104,6 +104,9 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         value = _get(c, field)
         _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
 
+    masks, val_root, through_tfds = c.data.masks, _get(c, "data.val_root"), c.data.name == "tfds"
+    _require(not (masks and through_tfds), "data.masks", masks, "leave it: TFDS has the masks")
+    _require(through_tfds or not val_root, "data.val_root", val_root, "needs data.name=tfds")
     decay_epochs = c.optimizer.decay_epochs
     _require(
         all(epoch > 0 for epoch in decay_epochs),

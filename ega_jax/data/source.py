@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+SPLITS = ("train", "val", "test")  # as the field calls them
+
 
 class DataError(ValueError):
     """Says which file, line or image of a data set cannot be used, and what to do about it."""
