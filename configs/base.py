@@ -1,7 +1,7 @@
 """Every field of a run, once, with its meaning. A recipe takes this and changes a few."""
 
 import ml_collections
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
 
 # Preset `paper`: the entropy of Eq. 7 and 8, with the weights of Tab. 7. How a map becomes a
 # probability the paper does not say. Of the four readings this one localizes best on `creatures`,
@@ -19,19 +19,24 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     config.seed = 0  # of weights, batches, augmentation, attacks
-    config.batch_size = 32  # over all devices
+    # Over all devices; auto: the largest power of two on each that its memory allows.
+    config.batch_size = FieldReference(32, field_type=object)
     config.epochs = 10.0  # length of the run in passes over the training data
     config.steps = placeholder(int)  # or in updates; if set, it counts instead of epochs
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "folder"  # folder: images on disk; creatures: the embedded data set
-    config.data.root = ""  # folder: the image folder
+    # folder: images on disk; tfds: a prepared TFDS data set; creatures: the embedded data set
+    config.data.name = "folder"
+    # folder: the image folder. tfds: the data set with its version, DIR/cub/1.0.0; local or gs://.
+    config.data.root = ""
+    config.data.val_root = ""  # tfds: that of the validation images, where `root` has none
     # folder: holds train/, val/ and test/ in the field's layout. Empty: root/train/<class>/*.jpg
     # (also val and test), or just root/<class>/*.jpg for training without annotation.
+    # tfds: only for the data sets that TFDS itself prepares, which have no such lists.
     config.data.metadata = ""
     config.data.masks = ""  # folder: mask paths in the metadata are below this folder
     config.data.num_classes = placeholder(int)  # checked against the labels; None: taken from them
-    config.data.check_files = True  # open every image's header at start; off for huge sets
+    config.data.check_files = True  # folder: open every image's header at start; off for huge sets
     config.data.apply_exif = True  # turn images as their EXIF orientation says
     config.data.seed = 0  # creatures: another seed is another data set of the same kind
     config.data.image_size = 96  # creatures: side of the images drawn,
@@ -41,6 +46,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.resize_size = 256  # training images are resized to this square,
     config.data.crop_size = 224  # cropped at random to this one, which is also the test size,
     config.data.flip = True  # and mirrored at random
+    # memory: every process reads the training images once, at start, and keeps them resized in
+    # resize_size^2 * 3 bytes each, 1.2 GB for CUB. The same batches, several times as fast.
+    config.data.cache = "none"
 
     # The system that is trained: cam, backprop, has, acol, spg, adl, cutmix, danet, ccam, nl_ccam.
     # Its settings are in the section of its name; others are not looked at.

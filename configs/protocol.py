@@ -45,8 +45,12 @@ REFERENCE_MODELS = {
     "resnet50": {"head_convs": 0},
 }
 RELEASED = ("vgg", "inception_v3")  # backbones of EGA's published code
-# Systems whose heads are their own there: two 3x3 convolutions on every backbone.
-_DEEP_HEADS = ("acol", "spg", "danet")
+# Systems whose heads are their own there, of two 3x3 convolutions.
+_DEEP_HEADS = {
+    "acol": tuple(REFERENCE_MODELS),
+    "danet": tuple(REFERENCE_MODELS),
+    "spg": ("vgg", "inception_v3"),
+}
 _HIERARCHIES = {"cub": pathlib.Path(__file__).parent / "hierarchies" / "cub.csv"}
 
 
@@ -86,10 +90,10 @@ def recipe(data: str, model: str, row: str) -> ml_collections.ConfigDict:
     if model in REFERENCE_MODELS:
         config.eval.ten_crop = False
         config.model.update(REFERENCE_MODELS[model])
-        if row in _DEEP_HEADS:
+        if model in _DEEP_HEADS.get(row, ()):
             config.model.head_convs = 2
-        if row == "adl":
-            config.model.dropout = 0.0  # the layers stand in for it
+        if row in ("acol", "adl"):
+            config.model.dropout = 0.0  # they have none there
         rate, config.model.feature_stride = tuned.CAM[data, model]
         config.optimizer.learning_rate = rate
         config.update_from_flattened_dict(tuned.METHODS.get((data, model, row), {}))

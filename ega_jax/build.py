@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -12,18 +11,17 @@ import optax
 
 from ega_jax import optimizers
 from ega_jax.attack import Attack, paper_num_steps
-from ega_jax.data.folder import folder_source, tree_source
+from ega_jax.config import ConfigError
+from ega_jax.data import folder
 from ega_jax.data.hierarchy import read_hierarchy
-from ega_jax.data.source import DataError, Source
+from ega_jax.data.source import SPLITS, DataError, Source
 from ega_jax.data.synthetic import creatures
 from ega_jax.methods import CAM, METHODS
 from ega_jax.methods.danet import DANet
 from ega_jax.methods.ega import EGA
 from ega_jax.models import NETWORKS, Network
 from ega_jax.models.inputs import SCALINGS
-from ega_jax.readers import READERS, Reader
-
-SPLITS = ("train", "val", "test")
+from ega_jax.readers import READERS, Reader, check_layer
 
 
 def sources(
@@ -54,55 +52,33 @@ def sources(
             for split in splits
             if data[f"{split}_images"]
         }
-    if not os.path.isdir(data.root):
-        raise DataError(f"no image folder {data.root!r}; set --config.data.root")
     result: dict[str, Source] = {}
     for split in splits:
-        source = _folder(data, split, class_names)
+        source = _open(data, split, class_names)
         if source is not None:
             class_names = source.class_names
             result[split] = source
     return result
 
 
-def _folder(
+def _open(
     data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
 ) -> Source | None:
-    """Opens one split of folder data; None if it does not exist and is not `train`."""
+    """Opens one split from files or through TFDS; None if it does not exist and is not `train`."""
     common = {
+        "metadata": data.metadata,
         "class_names": class_names,
-        "check_files": data.check_files,
+        "num_classes": data.num_classes,
         "apply_exif": data.apply_exif,
     }
-    if data.metadata:
-        folder = os.path.join(data.metadata, split)
-        if split != "train" and not os.path.isdir(folder):
-            return None
-        return folder_source(
-            images=data.root,
-            metadata=folder,
-            masks=data.masks or None,
-            name=f"{os.path.basename(os.path.normpath(data.metadata))}/{split}",
-            num_classes=None if class_names else data.num_classes,
-            **common,
-        )
-    folder = os.path.join(data.root, split)
-    if not os.path.isdir(folder):
-        if split != "train":
-            return None
-        if any(os.path.isdir(os.path.join(data.root, other)) for other in SPLITS):
-            raise DataError(f"{data.root} holds test images but no folder train")
-        folder = data.root  # just class folders: all of it is for training
-    return _check_classes(tree_source(folder, **common), data)
+    if data.name == "tfds":
+        from ega_jax.data.tfds import open_split  # Here, as nobody else needs to load TFDS.
 
-
-def _check_classes(source: Source, data: ml_collections.ConfigDict) -> Source:
-    if data.num_classes is not None and source.num_classes != data.num_classes:
-        raise DataError(
-            f"{data.root} has {source.num_classes} class folders, but "
-            f"config.data.num_classes={data.num_classes}; leave it unset to take the folders'"
-        )
-    return source
+        root = data.val_root if split == "val" and data.val_root else data.root
+        return open_split(root, split, **common)
+    return folder.open_split(
+        data.root, split, masks=data.masks, check_files=data.check_files, **common
+    )
 
 
 def method(config: ml_collections.ConfigDict) -> CAM:
@@ -121,11 +97,20 @@ def method(config: ml_collections.ConfigDict) -> CAM:
     return METHODS[name](**fields)
 
 
-def reader(config: ml_collections.ConfigDict) -> Reader:
-    """Builds what reads maps off a trained network: the method's own way unless told otherwise."""
-    if config.cam.reader:
-        return functools.partial(READERS[config.cam.reader], layer=config.cam.layer)
-    return method(config).read
+def reader(config: ml_collections.ConfigDict, model: Network) -> Reader:
+    """Builds what reads maps off a trained network: the method's own way unless told otherwise.
+
+    Raises:
+      ConfigError: the network has no such module to explain.
+    """
+    if not config.cam.reader:
+        return method(config).read
+    layer = config.cam.layer
+    try:
+        check_layer(model, layer, config.data.crop_size)
+    except KeyError as error:
+        raise ConfigError(f"config.cam.layer={layer!r}: {error.args[0]}") from error
+    return functools.partial(READERS[config.cam.reader], layer=layer)
 
 
 def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:

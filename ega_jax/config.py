@@ -17,6 +17,9 @@ from ega_jax.models import NETWORKS
 from ega_jax.models.inputs import SCALINGS
 from ega_jax.readers import READERS
 
+# What `batch_size` says to be chosen by the memory of the devices.
+AUTO = "auto"
+
 
 class ConfigError(ValueError):
     """A field of the config has an impossible value; names the field and the remedy."""
@@ -29,8 +32,14 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
       ConfigError: names the field, its value and the remedy.
     """
     c = config
+    batch_size = _get(c, "batch_size")
+    _require(
+        batch_size == AUTO or (isinstance(batch_size, int) and batch_size >= 1),
+        "batch_size",
+        batch_size,
+        f"must be at least 1, or {AUTO}",
+    )
     for field, low in [
-        ("batch_size", 1),
         ("steps", 1),
         ("log_every_steps", 1),
         ("data.crop_size", 1),
@@ -58,7 +67,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("eval.pictures", 0),
         ("eval.bootstrap", 0),
         ("predict.top_k", 1),
-        ("danet.num_maps", 1),
+        ("danet.num_maps", 2),  # half of 3 maps would be one, without a pair
         ("danet.alpha", 0),
     ]:
         value = _get(c, field)
@@ -79,7 +88,8 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("method", tuple(METHODS)),
         ("ccam.function", FUNCTIONS),
         ("cam.reader", ("", *READERS)),
-        ("data.name", ("folder", "creatures")),
+        ("data.name", ("folder", "tfds", "creatures")),
+        ("data.cache", ("none", "memory")),
         ("model.name", tuple(NETWORKS)),
         ("model.input_scaling", tuple(SCALINGS)),
         ("model.dtype", ("float32", "bfloat16")),
@@ -94,6 +104,9 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         value = _get(c, field)
         _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
 
+    masks, val_root, through_tfds = c.data.masks, _get(c, "data.val_root"), c.data.name == "tfds"
+    _require(not (masks and through_tfds), "data.masks", masks, "leave it: TFDS has the masks")
+    _require(through_tfds or not val_root, "data.val_root", val_root, "needs data.name=tfds")
     decay_epochs = c.optimizer.decay_epochs
     _require(
         all(epoch > 0 for epoch in decay_epochs),
@@ -129,6 +142,8 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     _check_method(c)
     for field in ("batch_size", "eval.batch_size"):
         value = _get(c, field)
+        if value == AUTO:
+            continue
         lower = value - value % num_devices
         choices = [str(n) for n in (lower, lower + num_devices) if n]
         _require(

@@ -49,8 +49,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str
     if not sources:
         raise ConfigError("the data has neither a val nor a test split; nothing to evaluate")
     model = build.model(config, len(class_names))
-    variables = restore_variables(path, model, config.data.crop_size, placement)
     evaluator = Evaluator(config, model, placement)
+    variables = restore_variables(path, model, config.data.crop_size, placement)
     results = report(evaluator, variables, int(path.name), sources, workdir)
     results["seconds"] = round(time.monotonic() - began, 1)
     num_images = sum(len(source) for source in sources.values())
@@ -166,7 +166,7 @@ class Evaluator:
             "out_shardings": placement.by_example,
         }
         self.step = jax.jit(
-            functools.partial(steps.eval_step, model=model, reader=build.reader(config)),
+            functools.partial(steps.eval_step, model=model, reader=build.reader(config, model)),
             **shardings,
         )
         self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)

@@ -8,6 +8,7 @@
 | `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
+| `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 """
 
 import logging
@@ -28,7 +29,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["inspect", "train", "eval", "predict", "score", "baseline"],
+    ["inspect", "train", "eval", "predict", "score", "baseline", "compile"],
     "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
@@ -52,6 +53,9 @@ COORDINATOR = flags.DEFINE_string(
 PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many they are.", lower_bound=1)
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", lower_bound=0)
 MASKS = flags.DEFINE_string("masks", None, "score, baseline: folder that mask paths start from.")
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "compile: chips and slices, e.g. v5e:16x16, v4:2x2x4, 2xv5e:16x16."
+)
 
 # What `predict` exits with when it had to skip pictures that cannot be read.
 SKIPPED = 3
@@ -67,6 +71,7 @@ def main(argv: list[str]) -> int:
     from ega_jax import baselines, evaluate, inspect_data, predict, score, train
     from ega_jax import config as configs
     from ega_jax.checkpoints import CheckpointError, find
+    from ega_jax.compile import compile_steps
     from ega_jax.data.source import DataError
     from ega_jax.models.weight_files import WeightFileError
     from ega_jax.progress import NonFiniteLoss
@@ -102,6 +107,10 @@ def main(argv: list[str]) -> int:
         if MODE.value == "inspect":
             _require("config")
             inspect_data.inspect_all(CONFIG.value, workdir)
+            return 0
+        if MODE.value == "compile":
+            _require("config", "topology")
+            compile_steps(CONFIG.value, workdir, TOPOLOGY.value)
             return 0
         if MODE.value == "train":
             _require("config")

@@ -56,11 +56,10 @@ def predict(
     image_ids = list_pictures(images)
     threshold = _threshold(config, workdir)
     model = build.model(config, len(class_names))
+    reader = build.reader(config, model)
     variables = evaluate.restore_variables(path, model, config.data.crop_size, placement)
     step = jax.jit(
-        functools.partial(
-            steps.predict_step, model=model, reader=build.reader(config), top_k=top_k
-        ),
+        functools.partial(steps.predict_step, model=model, reader=reader, top_k=top_k),
         in_shardings=(placement.replicated, placement.by_example),
         out_shardings=placement.by_example,
     )

@@ -16,6 +16,7 @@ a_k = g_k^2 / (2 g_k^2 + (sum f_k) g_k^3); s_k: the class's softmax score, relat
 other channels by a softmax over k, of the image seen through f_k scaled to [0, 1].
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -23,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from ega_jax import cam
-from ega_jax.methods.cam import View
+from ega_jax.methods.cam import Forward, View
 
 Reader = Callable[[View, jax.Array], jax.Array]
 
@@ -55,7 +56,7 @@ def score_cam(view: View, classes: jax.Array, *, layer: str) -> jax.Array:
     Paper: the increase over the score of a black image. Here: the score, as in the authors' code;
     the softmax over the channels makes no difference between them.
     """
-    _, found = _apply(view, layer)
+    _, found = _apply(view.forward, view.images, layer)
     batch, _, _, channels = found.shape
     size = view.images.shape[1:3]
 
@@ -68,6 +69,27 @@ def score_cam(view: View, classes: jax.Array, *, layer: str) -> jax.Array:
     each = jax.lax.map(scores, jnp.moveaxis(found, -1, 0), batch_size=min(_AT_ONCE, channels))
     weights = jax.nn.softmax(each, axis=0)  # [channels, B, K]
     return nn.relu(jnp.einsum("bhwf,fbk->bhwk", found, weights))
+
+
+def check_layer(model: nn.Module, layer: str, image_size: int) -> None:
+    """Looks for the module that a reader is to explain; computes nothing.
+
+    Args:
+      model: the network.
+      layer: path of the module.
+      image_size: side of the images, in pixels.
+
+    Raises:
+      KeyError: there is no such module, or it is called more than once.
+    """
+
+    def look(key: jax.Array, images: jax.Array) -> jax.Array:
+        variables = model.init(key, images, train=False)
+        forward = functools.partial(model.apply, variables, train=False)
+        return _apply(forward, images, layer)[1]
+
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    jax.eval_shape(look, jax.random.key(0), images)
 
 
 READERS: dict[str, Callable[..., jax.Array]] = {
@@ -108,26 +130,29 @@ def _features_and_gradient(
     """Returns the input `[B, h, w, F]` of a module, and the derivative of the classes' logits."""
 
     def score(change: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits, found = _apply(view, layer, change)
+        logits, found = _apply(view.forward, view.images, layer, change)
         return jnp.take_along_axis(logits, classes[:, None], axis=1).sum(), found
 
-    shape = jax.eval_shape(lambda: _apply(view, layer)[1])
+    shape = jax.eval_shape(lambda: _apply(view.forward, view.images, layer)[1])
     gradient, found = jax.grad(score, has_aux=True)(jnp.zeros(shape.shape, jnp.float32))
     return found, gradient
 
 
-def _apply(view: View, layer: str, change: jax.Array | float = 0.0) -> tuple[jax.Array, jax.Array]:
+def _apply(
+    forward: Forward, images: jax.Array, layer: str, change: jax.Array | float = 0.0
+) -> tuple[jax.Array, jax.Array]:
     """Runs the network with something added to the input of a module.
 
     Returns:
       Logits `[B, C]`, and that input as it was, in float32.
 
     Raises:
-      KeyError: there is no such module.
+      KeyError: there is no such module, or it is called more than once.
     """
-    path, found = tuple(layer.split("/")), []
+    path, found, names = tuple(layer.split("/")), [], {}
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
+        names.update(dict.fromkeys(context.module.path[:1]))
         if context.module.path != path or context.method_name != "__call__":
             return call(*args, **kwargs)
         x, *rest = args
@@ -135,7 +160,12 @@ def _apply(view: View, layer: str, change: jax.Array | float = 0.0) -> tuple[jax
         return call((x + change).astype(x.dtype), *rest, **kwargs)
 
     with nn.intercept_methods(intercept):
-        logits, _ = view.forward(view.images)
+        logits, _ = forward(images)
     if not found:
-        raise KeyError(f"the network has no module {layer!r} with features as its input")
+        raise KeyError(
+            f"the network has no module {layer!r}; there are {', '.join(names)} and those inside "
+            "them, head/classifier for one"
+        )
+    if len(found) > 1:
+        raise KeyError(f"the network calls {layer!r} {len(found)} times; choose another module")
     return logits, found[0]

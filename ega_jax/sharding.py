@@ -5,11 +5,13 @@ and XLA inserts the reductions, so batch norm is synchronised and the result doe
 number of devices. (This is what older JAX spelled `pmap` and `pjit`.)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 
@@ -25,9 +27,7 @@ class Placement:
         """Lays a one-axis mesh over `devices`, all of them by default."""
         devices = jax.devices() if devices is None else devices
         self.num_devices = len(devices)
-        mesh = jax.make_mesh(
-            (self.num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=devices
-        )
+        mesh = Mesh(_in_order(devices), ("data",), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, P())
         self.by_example = NamedSharding(mesh, P("data"))
 
@@ -40,6 +40,18 @@ class Placement:
     def replicate(self, tree: Any) -> Any:
         """Puts a whole tree on every device."""
         return jax.device_put(tree, self.replicated)
+
+
+def _in_order(devices: Sequence[jax.Device]) -> np.ndarray:
+    """Orders devices so that neighbours in the mesh are neighbours in the network, `[num_devices]`.
+
+    Several TPU slices, which JAX's own meshes refuse, follow each other.
+    """
+    slices = {getattr(device, "slice_index", None) for device in devices}
+    if devices[0].platform == "tpu" and len(slices) > 1:
+        shape, count = (len(devices) // len(slices),), (len(slices),)
+        return mesh_utils.create_hybrid_device_mesh(shape, count, devices)
+    return mesh_utils.create_device_mesh((len(devices),), devices)
 
 
 def local_rows(array: jax.Array) -> np.ndarray:

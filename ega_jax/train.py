@@ -11,9 +11,11 @@ import ml_collections
 from clu import metric_writers, parameter_overview
 from etils import epath
 
-from ega_jax import build, distributed, evaluate, files, steps
+from ega_jax import batch_size, build, distributed, evaluate, files, steps
 from ega_jax import config as configs
+from ega_jax.ahead import DataFacts, jit_train_step
 from ega_jax.checkpoints import Checkpoints, exist, find, restore
+from ega_jax.data import cache
 from ega_jax.data.pipeline import train_batches
 from ega_jax.models import pretrained
 from ega_jax.progress import Progress
@@ -66,13 +68,16 @@ class Trainer:
         """Builds data, network, optimizer and the compiled step; writes nothing yet."""
         self.placement = Placement()
         configs.check(config, self.placement.num_devices)
-        self.config = config
         self.workdir = epath.Path(workdir)
         weights = config.model.pretrained
         if weights and not exist(workdir) and not epath.Path(weights).exists():
             raise configs.ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
         self.sources = build.sources(config)
         self.source = self.sources["train"]
+        if config.data.cache == "memory":
+            cache.check_fits(self.source, config.data.resize_size)
+        facts = DataFacts(self.source.num_classes, len(self.source))
+        self.config = config = batch_size.settle(config, workdir, facts, self.placement)
         self.total_steps = build.total_steps(config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
         self.model = model = build.model(config, self.source.num_classes)
@@ -82,14 +87,7 @@ class Trainer:
             steps.init_state, model=model, tx=tx, image_size=config.data.crop_size
         )
         self._check_head_modules()
-        self.step = jax.jit(
-            functools.partial(
-                steps.train_step, model=model, tx=tx, ega=build.ega(config), seed=config.seed
-            ),
-            in_shardings=(self.placement.replicated, self.placement.by_example),
-            out_shardings=self.placement.replicated,
-            donate_argnums=0,
-        )
+        self.step = jit_train_step(config, model, tx, self.placement)
         self.images_per_second = 0.0
 
     def _check_head_modules(self) -> None:
@@ -157,8 +155,11 @@ class Trainer:
         config, first = self.config, int(state.step)
         eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
         progress = Progress(writer, self.schedule, first, self.total_steps, config.batch_size)
+        source = self.source
+        if config.data.cache == "memory" and first < self.total_steps:
+            source = cache.in_memory(source, config.data.resize_size)
         batches = train_batches(
-            self.source,
+            source,
             batch_size=config.batch_size,
             seed=config.seed,
             start_step=first,

@@ -20,7 +20,7 @@ CUB = [
     for n in (3, 1, 4, 2)
 ]
 CUBV2 = [f"{BIRDS[0]}/{n}.jpg" for n in (107, 20, 33)] + [f"{BIRDS[2]}/5{n}.jpg" for n in range(5)]
-WORDNET = ("n01440764", "n01751748", "n02084071")
+WORDNET = ("n01440764", "n01751748", "n02085620")
 MIDS = ("01226z", "0hg7b")
 
 

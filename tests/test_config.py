@@ -69,6 +69,8 @@ IMPOSSIBLE = [
     ("epochs", math.nan),
     ("log_every_steps", 0),
     ("data.name", "imagenet"),
+    ("data.cache", "disk"),
+    ("data.val_root", "tfds/cub/1.0.0"),  # with data.name=folder
     ("data.num_classes", 1),
     ("data.train_images", 0),
     ("data.val_images", -1),
@@ -125,6 +127,11 @@ def changed(changes):
     config = base.get_config()
     config.update_from_flattened_dict(changes)
     return config
+
+
+def test_masks_of_tfds_are_in_the_data_set():
+    with pytest.raises(ConfigError, match=r"config.data.masks='masks': .* TFDS has the masks"):
+        check(changed({"data.name": "tfds", "data.masks": "masks"}))
 
 
 @pytest.mark.parametrize(("field", "value"), IMPOSSIBLE)

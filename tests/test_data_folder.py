@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ega_jax.data.folder import folder_source, tree_source
+from ega_jax.data.class_folders import tree_source
+from ega_jax.data.folder import folder_source
 from ega_jax.data.source import DataError
 
 IDS = ["a/1.png", "a/2.png", "b/3.png"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ega_jax.data.folder import tree_source
+from ega_jax.data.class_folders import tree_source
 from ega_jax.data.image_files import file_loader
 from ega_jax.data.source import DataError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ega_jax.data.folder import tree_source
+from ega_jax.data.class_folders import tree_source
 from ega_jax.data.pipeline import eval_batches, train_batches
 from ega_jax.data.preprocess import resize, ten_crop
 from ega_jax.data.source import DataError, Source, array_loader

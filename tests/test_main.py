@@ -27,7 +27,7 @@ def run(capsys, monkeypatch, request):
             delattr(flags.FLAGS, name)  # a process parses its config once; here it is many
         for name in ("config", "workdir", "mode", "checkpoint"):
             flags.FLAGS[name].unparse()
-        for name in ("images", "scoremaps", "metadata", "masks"):
+        for name in ("images", "scoremaps", "metadata", "masks", "topology"):
             flags.FLAGS[name].unparse()
         try:
             code = main.main(main._parse_flags(sys.argv))
@@ -55,6 +55,9 @@ def fields(**overrides):
             "no checkpoint 'last' in /nowhere",
         ),
         ([QUICKSTART, "--config.batch_size=0"], "config.batch_size=0: must be at least 1"),
+        ([QUICKSTART, "--config.batch_size=many"], "must be at least 1, or auto"),
+        ([QUICKSTART, "--config.batch_size=auto"], "does not say how much memory it has"),
+        (["--mode=compile", QUICKSTART, "--topology=v5e-16"], "must be like v5e:16x16"),
         (["--config=configs/folder.py"], "set --config.data.root"),
     ],
 )
@@ -72,6 +75,7 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
         (["--mode=score"], "--mode=score needs --scoremaps and --metadata"),
         (["--mode=baseline"], "--mode=baseline needs --metadata"),
         (["--workdir=runs/x"], "--mode=train needs --config"),
+        (["--mode=compile", QUICKSTART], "--mode=compile needs --topology"),
         ([QUICKSTART, "surplus"], "not understood: surplus"),
     ],
 )

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from ega_jax import tpu
 from ega_jax.sharding import Placement, local_rows
 
 
@@ -71,3 +72,14 @@ def test_work_on_a_split_batch_stays_split():
     assert "all-gather" not in double.lower(placed).compile().as_text()
     total = jax.jit(lambda x: x.sum(), out_shardings=placement.replicated)(placed)
     assert total == 24 and total.sharding.is_fully_replicated
+
+
+def test_slices_follow_each_other():
+    """What JAX's own mesh refuses."""
+    pytest.importorskip("libtpu", reason="needs libtpu: requirements-tpu-compile.txt")
+    devices = tpu.parse("2xv5e:2x2").devices()
+    placement = Placement(devices[::2] + devices[1::2])
+    assert placement.num_devices == 8
+    order = list(placement.by_example.mesh.devices)
+    assert set(order) == set(devices)
+    assert [device.slice_index for device in order] == [0, 0, 0, 0, 1, 1, 1, 1]

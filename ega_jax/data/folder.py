@@ -1,18 +1,73 @@
 """Makes data sets of image folders: with the field's metadata files, or one folder per class."""
 
 import os
-import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
+from ega_jax.data.class_folders import tree_folder, tree_source
 from ega_jax.data.image_files import file_loader, read_headers
-from ega_jax.data.metadata import MASKS_FILE, Metadata, check_boxes, read_metadata
+from ega_jax.data.masks import check_masks_exist, mask_loader, mask_paths
+from ega_jax.data.metadata import Metadata, check_boxes, read_metadata
 from ega_jax.data.source import DataError, Source
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+def open_split(
+    root: str,
+    split: str,
+    *,
+    metadata: str = "",
+    masks: str = "",
+    class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    check_files: bool = True,
+    apply_exif: bool = True,
+) -> Source | None:
+    """Opens a split of a data set in folders.
+
+    Args:
+      root: the folder of the images; without metadata that of `train`, `val` and `test`, which hold
+        class folders, or of the class folders themselves, which are then all for training.
+      split: `train`, `val` or `test`.
+      metadata: the folder of the splits' metadata; empty: there is none.
+      masks: as in `folder_source`; empty: the folder of the images.
+      class_names: the classes of the training split or of a trained model; None: the data set's.
+      num_classes: what their number should be, not looked at if they are given; None: any.
+      check_files: as in `folder_source`.
+      apply_exif: as in `folder_source`.
+
+    Returns:
+      The split; None if it does not exist and is not `train`.
+
+    Raises:
+      DataError: the data cannot be used; names the file or the field.
+    """
+    if not os.path.isdir(root):
+        raise DataError(f"no image folder {root!r}; set --config.data.root")
+    common = {"class_names": class_names, "check_files": check_files, "apply_exif": apply_exif}
+    if metadata:
+        folder = os.path.join(metadata, split)
+        if split != "train" and not os.path.isdir(folder):
+            return None
+        return folder_source(
+            images=root,
+            metadata=folder,
+            masks=masks or None,
+            name=f"{os.path.basename(os.path.normpath(metadata))}/{split}",
+            num_classes=None if class_names else num_classes,
+            **common,
+        )
+    folder = tree_folder(root, split)
+    if folder is None:
+        return None
+    source = tree_source(folder, **common)
+    if num_classes is not None and source.num_classes != num_classes:
+        raise DataError(
+            f"{root} has {source.num_classes} class folders, but "
+            f"config.data.num_classes={num_classes}; leave it unset to take the folders'"
+        )
+    return source
 
 
 def folder_source(
@@ -48,21 +103,83 @@ def folder_source(
       DataError: the metadata or the files cannot be used; see `read_metadata`, `read_headers`.
       ValueError: `class_names` and `num_classes` disagree.
     """
+    name = name or os.path.basename(os.path.normpath(metadata))
+    split, class_names = read_split(metadata, class_names, num_classes)
+    paths = [os.path.join(images, image_id) for image_id in split.image_ids]
+    image_sizes, orientations = None, None
+    if check_files:
+        image_sizes, orientations = read_headers(paths, name, apply_exif)
+    load_mask = None
+    if split.masks is not None:
+        masks = images if masks is None else masks
+        if check_files:
+            check_masks_exist(split, masks)
+        load_mask = mask_loader(split, mask_paths(split, masks))
+    return annotated_source(
+        split,
+        name=name,
+        class_names=class_names,
+        image_sizes=image_sizes,
+        apply_exif=apply_exif,
+        load_image=file_loader(paths, orientations),
+        load_mask=load_mask,
+    )
+
+
+def read_split(
+    metadata: str | os.PathLike, class_names: Sequence[str] | None, num_classes: int | None
+) -> tuple[Metadata, tuple[str, ...]]:
+    """Reads the metadata of a split and settles which classes there are.
+
+    Args:
+      metadata: as in `folder_source`.
+      class_names: as in `folder_source`.
+      num_classes: as in `folder_source`.
+
+    Returns:
+      The metadata and the names of the classes.
+
+    Raises:
+      DataError: the metadata cannot be used; see `read_metadata`.
+      ValueError: `class_names` and `num_classes` disagree.
+    """
     if class_names is not None:
         if num_classes not in (None, len(class_names)):
             raise ValueError(
                 f"num_classes={num_classes} but {len(class_names)} class names; leave one out"
             )
         num_classes = len(class_names)
-    name = name or os.path.basename(os.path.normpath(metadata))
     split = read_metadata(metadata, num_classes)
     if class_names is None:
-        class_names = [str(label) for label in range(num_classes or int(split.labels.max()) + 1)]
+        class_names = map(str, range(num_classes or int(split.labels.max()) + 1))
+    return split, tuple(class_names)
 
-    paths = [os.path.join(images, image_id) for image_id in split.image_ids]
-    image_sizes, orientations = None, None
-    if check_files:
-        image_sizes, orientations = read_headers(paths, name, apply_exif)
+
+def annotated_source(
+    split: Metadata,
+    *,
+    name: str,
+    class_names: tuple[str, ...],
+    image_sizes: np.ndarray | None,
+    apply_exif: bool,
+    load_image: Callable[[Any], Any],
+    load_mask: Callable[[int, int], tuple[np.ndarray, np.ndarray]] | None,
+) -> Source:
+    """Puts a split together from its metadata and its images, wherever these are.
+
+    Args:
+      split: the metadata.
+      name: for messages.
+      class_names: in the order of the labels.
+      image_sizes: `[N, 2]` int64, width and height of the images as `load_image` gives them; None
+        if nobody looked.
+      apply_exif: whether images are turned upright, for a message.
+      load_image: of the `Source`.
+      load_mask: of the `Source`.
+
+    Raises:
+      DataError: images and metadata do not fit each other.
+    """
     if split.image_sizes is not None:
         if image_sizes is not None:
             _check_same_turn(split, image_sizes, apply_exif)
@@ -74,16 +191,15 @@ def folder_source(
             "their images; write it, or read the sizes from the images with check_files=True"
         )
     check_boxes(split, image_sizes)
-
     return Source(
         name=name,
         image_ids=split.image_ids,
         labels=split.labels,
-        class_names=tuple(class_names),
-        load_image=file_loader(paths, orientations),
+        class_names=class_names,
+        load_image=load_image,
         image_sizes=image_sizes,
         boxes=split.boxes_per_image(),
-        load_mask=_mask_loader(split, images if masks is None else masks, check_files),
+        load_mask=load_mask,
     )
 
 
@@ -124,75 +240,6 @@ def split_sources(
     }
 
 
-def tree_source(
-    root: str | os.PathLike,
-    *,
-    name: str | None = None,
-    class_names: Sequence[str] | None = None,
-    check_files: bool = True,
-    apply_exif: bool = True,
-) -> Source:
-    """Makes a data set without annotation of `root/<class>/<image>`.
-
-    Args:
-      root: a folder with one folder per class; images end in .jpg, .jpeg or .png, in any case.
-        Hidden folders and files, and files of other kinds, are left alone.
-      name: for messages; None: the folder's.
-      class_names: the classes in the order of their labels, those of the training split for any
-        other; None: the sorted names of the folders.
-      check_files: as in `folder_source`.
-      apply_exif: as in `folder_source`.
-
-    Returns:
-      The split, sorted by class folder and file name.
-
-    Raises:
-      DataError: no class folder, one without images or not in `class_names`, or unusable files.
-    """
-    root = pathlib.Path(root)
-    name = name or root.resolve().name
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg")
-    folders = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if not folders:
-        raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg")
-    class_names = tuple(folders if class_names is None else class_names)
-
-    image_ids, labels = [], []
-    for folder in folders:
-        if folder not in class_names:
-            raise DataError(
-                f"{root / folder}: no such class; the classes are {', '.join(class_names)}. Rename "
-                "or remove the folder, or train with it"
-            )
-        files = sorted(
-            file
-            for file in os.listdir(root / folder)
-            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-        )
-        if not files:
-            raise DataError(
-                f"{root / folder} holds no {', '.join(EXTENSIONS)} file; add images or remove it"
-            )
-        image_ids += [f"{folder}/{file}" for file in files]
-        labels += [class_names.index(folder)] * len(files)
-
-    paths = [os.path.join(root, image_id) for image_id in image_ids]
-    image_sizes, orientations = None, None
-    if check_files:
-        image_sizes, orientations = read_headers(paths, name, apply_exif)
-    return Source(
-        name=name,
-        image_ids=tuple(image_ids),
-        labels=np.array(labels, np.int32),
-        class_names=class_names,
-        load_image=file_loader(paths, orientations),
-        image_sizes=image_sizes,
-    )
-
-
 def _check_same_turn(split: Metadata, image_sizes: np.ndarray, apply_exif: bool) -> None:
     """Checks that no image lies on its side compared with the size its annotation is for."""
     swapped = (image_sizes[:, ::-1] == split.image_sizes).all(axis=1)
@@ -211,59 +258,3 @@ def _check_same_turn(split: Metadata, image_sizes: np.ndarray, apply_exif: bool)
                 not apply_exif,
             )
         )
-
-
-def _mask_loader(
-    split: Metadata, root: str | os.PathLike, check_files: bool
-) -> Callable[[int, int], tuple[np.ndarray, np.ndarray]] | None:
-    """Makes the `load_mask` of a `Source`; None if the split has no masks."""
-    if split.masks is None:
-        return None
-    if check_files:
-        _check_masks_exist(split, root)
-
-    def union(paths: Sequence[str], size: int) -> np.ndarray:
-        result = np.zeros((size, size), bool)
-        for path in paths:
-            result |= _read_mask(os.path.join(root, path), size)
-        return result
-
-    def load_mask(index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        ignore_path = split.ignore_masks[index]
-        foreground = union(split.masks[index], size)
-        ignore = union([ignore_path] if ignore_path else [], size)
-        return foreground, ignore & ~foreground
-
-    return load_mask
-
-
-def _check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
-    wanted = {
-        path: image_id
-        for image_id, masks, ignore in zip(
-            split.image_ids, split.masks, split.ignore_masks, strict=True
-        )
-        for path in (*masks, ignore)
-        if path
-    }
-    missing = [path for path in wanted if not os.path.isfile(os.path.join(root, path))]
-    if missing:
-        name = "localization.txt" if split.boxes is None else MASKS_FILE
-        raise DataError(
-            f"{split.folder / name}: {len(missing)} of {len(wanted)} mask files do "
-            f"not exist, the first is {os.path.join(root, missing[0])} of image "
-            f"{wanted[missing[0]]!r}; correct the mask folder or restore the files"
-        )
-
-
-def _read_mask(path: str, size: int) -> np.ndarray:
-    """Reads one mask as wsolevaluation does: nearest pixel, foreground above 0.5 of 255."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
-    except (OSError, SyntaxError) as error:
-        raise DataError(
-            f"mask {path} cannot be read ({error}); restore the file, or correct the mask folder"
-        ) from error
-    foreground = (pixels > 0.5).astype(np.uint8)
-    return cv2.resize(foreground, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)

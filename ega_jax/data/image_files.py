@@ -41,6 +41,28 @@ def read_headers(
     """
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         headers = list(pool.map(_read_header, paths))
+    sizes, orientations = header_table(headers, paths, name)
+    if not apply_exif:
+        return sizes, np.full_like(orientations, _UPRIGHT)
+    return upright_sizes(sizes, orientations), orientations
+
+
+def header_table(
+    headers: Sequence[tuple[int, int, int] | str], paths: Sequence[str], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes arrays of what `read_header` found.
+
+    Args:
+      headers: of N files.
+      paths: of the files, for messages.
+      name: of the data set, for messages.
+
+    Returns:
+      `[N, 2]` int64, width and height as stored, and `[N]` uint8, the EXIF orientation, 1 to 8.
+
+    Raises:
+      DataError: there is something wrong with some files. Names the first few.
+    """
     bad = [f"{path}: {h}" for path, h in zip(paths, headers, strict=True) if isinstance(h, str)]
     if bad:
         lines = bad[:_SHOWN] + (["..."] if len(bad) > _SHOWN else [])
@@ -50,11 +72,13 @@ def read_headers(
             + "\nCorrect the image folder, restore these files, or remove them from the data set"
         )
     table = np.array(headers, np.int64).reshape(-1, 3)
-    sizes, orientations = table[:, :2], table[:, 2].astype(np.uint8)
-    if not apply_exif:
-        return sizes, np.full_like(orientations, _UPRIGHT)
+    return table[:, :2], table[:, 2].astype(np.uint8)
+
+
+def upright_sizes(sizes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """Turns sizes as stored, `[N, 2]`, into those of the upright images."""
     sides_swapped = orientations[:, None] >= 5
-    return np.where(sides_swapped, sizes[:, ::-1], sizes), orientations
+    return np.where(sides_swapped, sizes[:, ::-1], sizes)
 
 
 def read_header(file: BinaryIO) -> tuple[int, int, int] | str:
@@ -119,20 +143,35 @@ def file_loader(
     """Makes the `load_image` of a `Source` whose images are files.
 
     Args:
-      paths: the N files, JPEG or PNG: colour, grey, palette, CMYK, with alpha (dropped), 8 or 16
-        bits.
+      paths: the N files.
+      orientations: as in `image_loader`.
+
+    Returns:
+      What `image_loader` does; running it raises `tf.errors.OpError` too where a file is missing.
+    """
+    # Eager tensors are captured by reference; arrays would become constants of every graph.
+    paths = tf.constant(list(paths))
+    return image_loader(lambda index: tf.io.read_file(paths[index]), orientations)
+
+
+def image_loader(
+    read: Callable[[Any], Any], orientations: np.ndarray | None = None
+) -> Callable[[Any], Any]:
+    """Makes the `load_image` of a `Source` whose images are the contents of files.
+
+    Args:
+      read: TensorFlow graph code, scalar int64 index -> the file's bytes, JPEG or PNG: colour,
+        grey, palette, CMYK, with alpha (dropped), 8 or 16 bits.
       orientations: `[N]`, EXIF orientations to undo; None: the pixels as they are stored.
 
     Returns:
       TensorFlow graph code, scalar int64 index -> `[H, W, 3]` uint8 RGB. Running it raises
-      `tf.errors.OpError` where the file cannot be read or decoded.
+      `tf.errors.OpError` where the file cannot be decoded.
     """
-    # Eager tensors are captured by reference; arrays would become constants of every graph.
-    paths = tf.constant(list(paths))
     if orientations is None or (orientations == _UPRIGHT).all():
-        return lambda index: _decode(tf.io.read_file(paths[index]))
-    orientations = tf.constant(orientations)
-    return lambda index: _upright(_decode(tf.io.read_file(paths[index])), orientations[index])
+        return lambda index: _decode(read(index))
+    turns = tf.constant(orientations)  # captured by reference, as the paths are
+    return lambda index: _upright(_decode(read(index)), turns[index])
 
 
 def _decode(data: Any) -> Any:

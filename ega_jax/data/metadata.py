@@ -21,6 +21,7 @@ import os
 import pathlib
 
 import numpy as np
+from etils import epath
 
 from ega_jax.data.source import DataError
 
@@ -76,7 +77,7 @@ def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> 
       DataError: a file is missing or unreadable, a line has the wrong columns, the files disagree
         on which images there are, or a value is out of range. Names file, line and remedy.
     """
-    folder = pathlib.Path(folder)
+    folder = epath.Path(folder)  # in a bucket too
     path = folder / "image_ids.txt"
     image_ids = [row[0] for row in _read_rows(path, columns=(1,))]
     if not image_ids:
@@ -125,6 +126,13 @@ def check_boxes(metadata: Metadata, image_sizes: np.ndarray | None) -> None:
         )
 
 
+def read_text(path: epath.Path) -> str:
+    """Reads a UTF-8 file without its byte order mark, if any, and with any system's line ends."""
+    # Not path.read_text(), which of a file in a bucket keeps both.
+    text = path.read_bytes().decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _read_rows(
     path: pathlib.Path, columns: tuple[int, ...], optional: bool = False
 ) -> list[list[str]]:
@@ -132,7 +140,7 @@ def _read_rows(
     if optional and not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+        lines = read_text(path).rstrip("\n").split("\n")
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist; a split's metadata needs image_ids.txt and class_labels.txt"

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from ega_jax.data import preprocess
-from ega_jax.data.folder import EXTENSIONS
+from ega_jax.data.class_folders import EXTENSIONS
 from ega_jax.data.image_files import file_loader, read_headers
 from ega_jax.data.source import DataError
 from ega_jax.data.tf_on_cpu import tf

@@ -19,7 +19,15 @@ def resize(image: Any, size: int) -> Any:
     Returns:
       `[size, size, 3]` uint8; the very same pixels if the size is already right.
     """
-    return _resized_window(image, size, tf.zeros([2], tf.int32), size)
+    if image.shape == (size, size, 3):
+        return image
+    height, width = tf.unstack(tf.shape(image)[:2])
+    pixels = _resize_rows(tf.reshape(image, [height, width * 3]), size)
+    pixels = tf.transpose(tf.reshape(pixels, [size, width, 3]), [1, 0, 2])
+    pixels = _resize_rows(tf.reshape(pixels, [width, size * 3]), size)
+    pixels = tf.transpose(tf.reshape(pixels, [size, size, 3]), [1, 0, 2])
+    # A weighted mean of uint8 stays within 0..255, so adding 0.5 and cutting off rounds to nearest.
+    return tf.cast(pixels + 0.5, tf.uint8)
 
 
 def train_image(
@@ -38,10 +46,12 @@ def train_image(
       `[crop_size, crop_size, 3]` uint8.
     """
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed))
-    offset = tf.random.stateless_uniform(
-        [2], crop_seed, maxval=resize_size - crop_size + 1, dtype=tf.int32
+    top, left = tf.unstack(
+        tf.random.stateless_uniform(
+            [2], crop_seed, maxval=resize_size - crop_size + 1, dtype=tf.int32
+        )
     )
-    image = _resized_window(image, resize_size, offset, crop_size)
+    image = tf.slice(resize(image, resize_size), [top, left, 0], [crop_size, crop_size, 3])
     return tf.image.stateless_random_flip_left_right(image, flip_seed) if flip else image
 
 
@@ -71,19 +81,19 @@ def ten_crop(image: Any, *, resize_size: int, crop_size: int) -> Any:
     return tf.stack(crops)
 
 
-def _resized_window(image: Any, size: int, offset: Any, window: int) -> Any:
-    """Resizes to `[size, size]`, computing only the `[window, window]` part at `offset` (y, x).
+def _resize_rows(rows: Any, size: int) -> Any:
+    """Resamples the first axis: `[N, C]` uint8 or float32 -> `[size, C]` float32.
 
-    A quarter cheaper than cropping afterwards; the same pixels but for ties in the rounding.
+    The operation resizes both axes, and slowly where few channels lie side by side in memory. Given
+    rows as images one pixel wide it adds up whole rows: the same sums, two to three times as fast.
     """
-    scale = size / tf.shape(image)[:2]
-    pixels = tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis],
-        size=[window, window],
-        scale=tf.cast(scale, tf.float32),
-        translation=-tf.cast(offset, tf.float32),
+    scale = tf.cast(size / tf.shape(rows)[0], tf.float32)
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=rows[tf.newaxis, :, tf.newaxis],
+        size=[size, 1],
+        scale=[scale, 1.0],
+        translation=[0.0, 0.0],
         kernel_type="triangle",
         antialias=True,
-    )[0]
-    # A weighted mean of uint8 stays within 0..255, so adding 0.5 and cutting off rounds to nearest.
-    return tf.cast(pixels + 0.5, tf.uint8)
+    )
+    return resized[0, :, 0]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from ega_jax.data import archives
-from ega_jax.data.metadata import MASKS_FILE, Metadata, read_metadata
+from ega_jax.data.metadata import MASKS_FILE, Metadata, read_metadata, read_text
 from ega_jax.data.source import DataError
 
 FIELD = "https://github.com/clovaai/wsolevaluation"
@@ -203,7 +203,7 @@ def _listed(split: Split, metadata: Metadata) -> Split:
             if path
         }
     texts = {
-        name: (metadata.folder / name).read_text(encoding="utf-8-sig")
+        name: read_text(metadata.folder / name)
         for name in (*METADATA_FILES, MASKS_FILE)
         if (metadata.folder / name).exists()
     }

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+SPLITS = ("train", "val", "test")  # as the field calls them
+
 
 class DataError(ValueError):
     """Says which file, line or image of a data set cannot be used, and what to do about it."""
@@ -66,6 +68,6 @@ def array_loader(images: np.ndarray) -> Callable[[Any], Any]:
         )
     from ega_jax.data.tf_on_cpu import tf  # Here, so that a Source itself needs no TensorFlow.
 
-    # An eager tensor is captured by reference; an array would become a constant of every graph.
-    pixels = tf.constant(images)
+    # A variable is captured by reference; of a tensor or an array every pipeline would have a copy.
+    pixels = tf.Variable(images, trainable=False)
     return lambda index: tf.gather(pixels, index)

@@ -6,11 +6,12 @@ threshold, the features are erased, and head B has to recognise the class by the
 
     loss = CE(A) + CE(B)        map = max(min-max of A's map, min-max of B's map)
 
-No gradient flows through the erased region's outline. Classes are A's. The features are smoothed by
-a 3x3 average before both heads, as in the authors' VGG.
+No gradient flows through the erased region's outline. Classes are A's. On VGG16 the features are
+smoothed by a 3x3 average before both heads, as in the authors' code.
 
 Paper: at test the region of the predicted class is erased. Here: the same; the field's evaluation
-code takes the true class there, which no user has.
+code takes the true class there, which no user has. The trunk keeps its own pools: in that code
+VGG16 has 3x3 ones for ACoL, and one more, of stride 1, behind conv5_3.
 """
 
 import dataclasses
@@ -24,6 +25,8 @@ import jax.numpy as jnp
 from ega_jax import cam, losses
 from ega_jax.methods.cam import CAM, Batch, View
 from ega_jax.models.network import Ending, Features, Mode, Network, last
+
+_SMOOTHED = ("vgg16",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +43,8 @@ class ACoL(CAM):
 
     def ending(self, network: str) -> Ending:
         """Returns both heads."""
-        del network
-        return functools.partial(twin_heads, threshold=self.threshold)
+        smooth = network in _SMOOTHED
+        return functools.partial(twin_heads, threshold=self.threshold, smooth=smooth)
 
     def loss(
         self, logits: jax.Array, out: Mapping[str, jax.Array], batch: Batch, key: jax.Array
@@ -63,13 +66,16 @@ def twin_heads(
     mode: Mode,
     *,
     threshold: float,
+    smooth: bool,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Ends a network in two heads, the second over what the first does not look at.
 
     Returns:
       A's logits `[B, C]`; `cams` and `cams_b` `[B, h, w, C]`, and `logits_b` `[B, C]`.
     """
-    x = nn.avg_pool(last(features), (3, 3), padding=((1, 1), (1, 1)))
+    x = last(features)
+    if smooth:
+        x = nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)))
     logits, out = network.head("head", mode)(x)
     erased = erase(x, out["cams"], logits.argmax(-1) if labels is None else labels, threshold)
     logits_b, out_b = network.head("head_b", mode)(erased)

@@ -33,7 +33,7 @@ STAGES = {  # of each level, and the width of its head relative to that of the n
     "inception_v3": (("maxpool2", 1 / 4), ("Mixed_5d", 3 / 8), ("Mixed_6e", 1)),
     "resnet50": (("layer2_3", 1 / 2), ("layer3_5", 1), ("layer4_2", 1)),
 }
-_SMALLEST_NORM = 1e-8  # of a map's square sum, as in the authors' code
+_SMALLEST = 1e-8  # added to a map's square sum; the authors add it to the product of two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def mean_cosine(maps: jax.Array) -> jax.Array:
     """
     flat = maps.reshape(len(maps), -1, maps.shape[-1])
     squares = jnp.square(flat).sum(axis=1, keepdims=True)
-    unit = flat / jnp.sqrt(squares + _SMALLEST_NORM)
+    unit = flat / jnp.sqrt(squares + _SMALLEST)
     # All pairs at once: the square of the sum, less the squares, is twice the sum over pairs.
     pairs = (jnp.square(unit.sum(axis=2)).sum(axis=1) - jnp.square(unit).sum(axis=(1, 2))) / 2
     count = maps.shape[-1]

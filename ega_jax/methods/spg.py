@@ -16,7 +16,9 @@ No gradient flows through seeds. Only the class map is read at test.
 
 Paper and the field's evaluation code have these stages for VGG16, Inception v3 and ResNet-50. Here:
 corresponding ones for GoogLeNet; a mean for every image instead of one over the batch, so that an
-image weighs the same whatever it is beside; the pixels are those of the training crop.
+image weighs the same whatever it is beside; the pixels are those of the training crop; branches of
+half the head's width, which is that code's 512 but for B1 and B2 of ResNet-50 (1024 there), and a
+head as wide on VGG16 as elsewhere (512 there).
 """
 
 import dataclasses
@@ -33,9 +35,9 @@ from ega_jax.models.blocks import ConvBlock
 from ega_jax.models.network import Ending, Features, Mode, Network, last
 
 STAGES = {  # of B1 and B2
-    "vgg16": ("conv4_3", "conv5_3"),
+    "vgg16": ("pool4", "conv5_3"),
     "googlenet": ("inception3b", "inception4d"),
-    "inception_v3": ("Mixed_5d", "Mixed_6d"),
+    "inception_v3": ("maxpool3", "Mixed_6d"),
     "resnet50": ("layer3_0", "layer3_5"),
 }
 

@@ -90,8 +90,9 @@ class Mixed(nn.Module):
 class InceptionV3(Network):
     """Inception v3: stride 8 gives 28x28 maps at 224, 16 adds a pool after Mixed_5d (14x14).
 
-    Stages: `Conv2d_1a_3x3` to `Conv2d_4a_3x3`, `maxpool2`, `Mixed_5b` to `Mixed_6e`. The field
-    feeds it images scaled by ImageNet's statistics, though its weights expect [-1, 1], which is
+    Stages: `Conv2d_1a_3x3` to `Conv2d_4a_3x3`, `maxpool2`, `Mixed_5b` to `Mixed_6e`; before
+    `Mixed_6a` also `maxpool3`, that pool's output, which is `Mixed_5d` at stride 8. The field feeds
+    it images scaled by ImageNet's statistics, though its weights expect [-1, 1], which is
     `input_scaling="signed"`.
     """
 
@@ -116,8 +117,9 @@ class InceptionV3(Network):
         x = conv("Conv2d_4a_3x3", x, 192, 3, padding=0)
         x = stage("maxpool2", max_pool(x, 3, 2, padding=1, ceil_mode=True))
         for name, branches in MIXED.items():
-            if name == "Mixed_6a" and self.feature_stride == 16:
-                x = max_pool(x, 3, 2, ceil_mode=True)
+            if name == "Mixed_6a":
+                pooled = self.feature_stride == 16
+                x = stage("maxpool3", max_pool(x, 3, 2, ceil_mode=True) if pooled else x)
             x = stage(name, Mixed(branches, self.width, block, name=name)(x, **mode))
 
     def file_name(self, module: tuple[str, ...]) -> str:

@@ -1,0 +1,63 @@
+"""Several processes on one machine."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "launch" / "local.sh"
+
+JOIN = """
+import sys, jax
+flags = dict(flag.lstrip("-").split("=") for flag in sys.argv[1:] if "=" in flag)
+assert "--distributed" in sys.argv
+jax.distributed.initialize(
+    flags["coordinator_address"], int(flags["process_count"]), int(flags["process_id"])
+)
+print("process", jax.process_index(), "of", jax.process_count(), "on", jax.device_count())
+"""
+
+
+def test_the_processes_find_each_other(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+    done = subprocess.run(
+        [SCRIPT, "2", sys.executable, "-c", JOIN], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {line for line in done.stdout.splitlines() if "process" in line} >= {
+        "[0] process 0 of 2 on 2",
+        "[1] process 1 of 2 on 2",
+    }
+
+
+def _command(tmp_path, body):
+    """Runs `body` in three processes; `$me` is the process's number."""
+    head = f"me=${{!#}}; me=${{me#--process_id=}}; echo up >{tmp_path}/up$me; "
+    return [SCRIPT, "3", "bash", "-c", head + body, "bash"]
+
+
+def test_one_failure_stops_the_others(tmp_path):
+    body = (
+        '[ "$me" -eq 1 ] && exit 4; trap "echo told; exit 0" TERM; while true; do sleep 0.05; done'
+    )
+    done = subprocess.run(_command(tmp_path, body), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 4
+    assert sorted(tmp_path.iterdir()) == [tmp_path / f"up{n}" for n in range(3)]
+
+
+def test_all_are_told_to_stop_and_left_to_save(tmp_path):
+    """The first to have saved does not cut the others off."""
+    body = (
+        f'trap "sleep 0.$me; echo $me >{tmp_path}/saved$me; exit 75" TERM; '
+        "while true; do sleep 0.05; done"
+    )
+    process = subprocess.Popen(_command(tmp_path, body))
+    for _ in range(200):
+        if len(list(tmp_path.glob("up*"))) == 3:
+            break
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 75
+    assert len(list(tmp_path.glob("saved*"))) == 3
