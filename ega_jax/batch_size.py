@@ -2,12 +2,12 @@
 
 import bisect
 import logging
-import pathlib
 from collections.abc import Callable
 
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
 from ega_jax import config as configs
@@ -33,7 +33,7 @@ def settle(
     """
     if config.batch_size != AUTO:
         return config
-    if (pathlib.Path(workdir) / "config.json").exists():
+    if (epath.Path(workdir) / "config.json").exists():
         return with_batch_size(config, configs.load(workdir).batch_size)
     memory_bytes = _device_memory()
     config = with_batch_size(config, largest(config, facts, placement, memory_bytes))

@@ -6,16 +6,16 @@ the network between chips and without the reading of images, and no real one rea
 """
 
 import logging
-import pathlib
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import ml_collections
+from etils import epath
 
 from ega_jax import batch_size as batch_sizes
-from ega_jax import build, hlo, tpu
+from ega_jax import build, files, hlo, tpu
 from ega_jax import config as configs
 from ega_jax.ahead import DataFacts, DoesNotFitError, compile_within, data_facts, lower_steps
 from ega_jax.sharding import Placement
@@ -70,7 +70,7 @@ def compile_steps(config: ml_collections.ConfigDict, workdir: str, topology: str
         if name == "train":
             cost = _with_attack_steps(cost, config, facts, placement)
         results[name] = figures(compiled, cost, target, batch_size) | {"compile_seconds": seconds}
-    configs.write_json(pathlib.Path(workdir) / "compile.json", results)
+    files.write_json(epath.Path(workdir) / "compile.json", results)
     logger.info("%s, per chip and step:\n%s", topology, table(results))
     return results
 

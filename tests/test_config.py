@@ -244,14 +244,3 @@ def test_unreadable_files(tmp_path, load, content):
             (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=r"(config|classes)\.json.*workdir of a trained model"):
         load(tmp_path)
-
-
-def test_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "results.json"
-    configs.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        configs.write_json(path, {"a": 2, "b": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-    configs.write_json(path, {"a": 3})
-    assert json.loads(path.read_text()) == {"a": 3}
-    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
