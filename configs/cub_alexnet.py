@@ -6,8 +6,10 @@ Not in the paper.
         --config.data.metadata=OUT/metadata
 
 From scratch, unless weights of the CAM release, converted to .safetensors, are given as
-`--config.model.pretrained` with `--config.model.input_scaling=caffe`. After a colon: rows of
-`configs/rows.py`.
+`--config.model.pretrained` with `--config.model.input_scaling=caffe`.
+
+Assumes an accelerator of 16 GB, or several that its batches of 32 divide over; not tried on one.
+After a colon: rows of `configs/rows.py`.
 """
 
 import ml_collections

@@ -7,6 +7,7 @@ err 35.17. Not reproduced yet; the authors' code has Inception v3 in this row.
         --config.data.metadata=OUT/metadata \
         --config.model.pretrained=googlenet-1378be20.pth
 
+Assumes an accelerator of 16 GB, or several that its batches of 32 divide over; not tried on one.
 After a colon: rows of `configs/rows.py`.
 """
 

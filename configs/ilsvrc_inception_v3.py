@@ -7,7 +7,8 @@ Top-1 loc err 50.17, CorLoc err 35.17. Not reproduced yet.
         --config.data.metadata=OUT/metadata \
         --config.model.pretrained=inception_v3_google-1a9a5a14.pth
 
-After a colon: rows of `configs/rows.py` and `reference`.
+Assumes an accelerator of 16 GB, or several that its batches of 32 divide over; not tried on one.
+After a colon: rows of `configs/rows.py`, `reference` and `released_code`.
 """
 
 import ml_collections

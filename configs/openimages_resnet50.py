@@ -6,7 +6,8 @@ Not in the paper.
         --config.data.metadata=OUT/metadata \
         --config.model.pretrained=resnet50-19c8e357.pth
 
-After a colon: rows of `configs/rows.py` and `reference`.
+Assumes an accelerator of 16 GB, or several that its batches of 32 divide over; not tried on one.
+After a colon: rows of `configs/rows.py`, and `reference`.
 """
 
 import ml_collections
