@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from ega_jax import checkpoints, distributed, train
 from ega_jax.tables import flatten
@@ -28,15 +29,14 @@ def run(workdir, fields=None, **options):
 
 
 def scalars(workdir):
-    """Every figure that a run logged, `[steps]` by name."""
+    """Every figure of training that a run logged, `[steps]` by name."""
     (file,) = workdir.glob("events.out.tfevents.*")
     events = EventAccumulator(str(file), size_guidance={"tensors": 0}).Reload()
     return {
-        name.removeprefix("train/"): np.array(
-            [e.tensor_proto.float_val[0] for e in events.Tensors(name)]
-        )
-        for name in events.Tags()["tensors"]
-        if events.Tensors(name)[0].tensor_proto.float_val
+        tag.removeprefix("train/"): np.array([make_ndarray(e.tensor_proto) for e in tensors])
+        for tag in events.Tags()["tensors"]
+        for tensors in [events.Tensors(tag)]
+        if tag.startswith("train/")
     }
 
 
