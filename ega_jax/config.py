@@ -201,10 +201,10 @@ def _check_method(config: ml_collections.ConfigDict) -> None:
         )
     grids = config.has.grid_sizes
     _require(
-        len(grids) > 0 and all(side >= 0 for side in grids),
+        len(grids) > 0 and all(isinstance(side, int) and side >= 0 for side in grids),
         "has.grid_sizes",
         grids,
-        "must be sides in pixels, 0 for images that stay whole",
+        "must be sides in whole pixels, 0 for images that stay whole",
     )
     name = config.method
     networks = METHODS[name].networks

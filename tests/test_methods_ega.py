@@ -256,7 +256,7 @@ def test_over_another_method():
     ega = dataclasses.replace(PAPER, method=CutMix())
     model, batch = tiny.TinyNet(dual=True), float_batch(padded=1)
     grads, sums, state = run(ega, model, batch)
-    mixed = CutMix().augment(batch, jax.random.split(KEY, 5)[4])
+    mixed = jax.jit(CutMix().augment)(batch, jax.random.split(KEY, 5)[4])
     mixed = {name: np.asarray(value) for name, value in mixed.items()}
     assert 0 < mixed["share"] < 1
 
