@@ -160,9 +160,10 @@ def test_reads_the_trained_network_unchanged(variables, explained):
     np.testing.assert_allclose(changed, tail(variables)(found + 0.5), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+# HaS and CutMix have CAM's network, and CAM's way to read it.
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("has", "cutmix")])
 def test_every_system_can_be_explained(name):
-    """By every reader, and by the system's own way, for several classes at once."""
+    """By a gradient, by masked images, and in the system's own way, for several classes at once."""
     method = METHODS[name](**(HIERARCHY if name == "danet" else {}))
     model = tiny.network(method)
     variables = jax.eval_shape(
@@ -171,7 +172,7 @@ def test_every_system_can_be_explained(name):
 
     def maps(variables, images):
         view = tiny.view(model, variables, images)
-        found = [reader(view, CLASSES, layer="conv5_3") for reader in READERS.values()]
+        found = [READERS[r](view, CLASSES, layer="conv5_3") for r in ("layer_cam", "score_cam")]
         return found, method.read(view, CLASSES)
 
     found, own = jax.eval_shape(maps, variables, IMAGES)
@@ -183,7 +184,7 @@ def test_every_system_can_be_explained(name):
 def test_bfloat16():
     model = tiny.network(dtype=jnp.bfloat16)
     variables = tiny.variables(model)
-    for name in READERS:
+    for name in ("grad_cam", "score_cam"):
         maps = read(model, variables, name, "conv5_3")
         assert maps.dtype == np.float32 and np.isfinite(maps).all()
 
