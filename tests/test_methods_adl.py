@@ -13,21 +13,21 @@ from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-# Means over the channels: 1, 4; 5, 10 and, in the second image, -4, -1; -2, -8.
+# Means over the channels: 1, 4; 5, 10 and, in the second image, -4, 1; 0.5, 2.
 X = jnp.array(
     [
         [[[0.0, 2], [3, 5]], [[5, 5], [11, 9]]],
-        [[[-4.0, -4], [-1, -1]], [[-3, -1], [-8, -8]]],
+        [[[-4.0, -4], [3, -1]], [[1, 0], [1, 3]]],
     ]
 )
-MEANS = np.array([[[1, 4], [5, 10]], [[-4, -1], [-2, -8]]])
+MEANS = np.array([[[1, 4], [5, 10]], [[-4, 1], [0.5, 2]]])
 
 
 def test_drop_mask_by_hand():
     mask = drop_mask(X, 0.5)
     assert mask.shape == (2, 2, 2, 1)
-    # Of the first image what reaches 5 drops, 5 too; of the second what reaches -0.5: nothing.
-    np.testing.assert_array_equal(mask[..., 0], [[[1, 1], [0, 0]], [[1, 1], [1, 1]]])
+    # Of the first image what reaches 5 drops, 5 too; of the second what reaches 1.
+    np.testing.assert_array_equal(mask[..., 0], [[[1, 1], [0, 0]], [[1, 0], [1, 0]]])
     np.testing.assert_array_equal(drop_mask(X, 0.51)[0, ..., 0], [[1, 1], [1, 0]])
     np.testing.assert_array_equal(drop_mask(X, 1.0)[0, ..., 0], [[1, 1], [1, 0]])
 
