@@ -235,7 +235,16 @@ def check_same_network(config: ml_collections.ConfigDict, workdir: str | os.Path
     Raises:
       ConfigError: a field of the network differs.
     """
-    for name, trained in load(workdir).model.items():
+    run = load(workdir)
+    trained = run.get("method", "cam")
+    if METHODS[trained].own_network or METHODS[config.method].own_network:
+        _require(
+            config.method == trained,
+            "method",
+            config.method,
+            f"the run in {workdir} has the network of {trained!r}; set that, or another --workdir",
+        )
+    for name, trained in run.model.items():
         if name not in ("pretrained", "dropout", "dtype"):
             value = config.model[name]
             _require(

@@ -11,6 +11,7 @@ from ega_jax import build
 from ega_jax import config as configs
 from ega_jax.config import ConfigError, check
 from ega_jax.losses import PROBABILITIES
+from ega_jax.methods import METHODS
 from ega_jax.models.network import single
 
 
@@ -308,6 +309,22 @@ def test_round_trip_through_a_file(tmp_path, recipe):
     assert loaded.ega.num_steps is None
     check(loaded, num_devices=4)
     json.loads((tmp_path / "config.json").read_text())
+
+
+OWN_NETWORK = ("acol", "spg", "danet", "nl_ccam")
+
+
+@pytest.mark.parametrize("trained", ["cam", *OWN_NETWORK])
+def test_a_run_is_read_as_a_system_of_the_same_network(tmp_path, trained):
+    """CAM's in any way that needs no other parameters; blocks left out would pass unnoticed."""
+    configs.save(quickstart.get_config(trained), tmp_path)
+    for row in METHODS:
+        config = quickstart.get_config(row)
+        if row == trained or not {row, trained} & set(OWN_NETWORK):
+            configs.check_same_network(config, tmp_path)
+            continue
+        with pytest.raises(ConfigError, match=rf"config\.method='{row}': .* of '{trained}'; set"):
+            configs.check_same_network(config, tmp_path)
 
 
 def test_class_names_round_trip(tmp_path):

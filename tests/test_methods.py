@@ -91,6 +91,7 @@ def test_what_a_system_adds_to_the_network(name):
         "nl_ccam": {f"insert_{s}" for s in ("pool2", "pool3", "pool4", "conv5_3")},
     }
     assert more == expected.get(name, set())
+    assert method(name).own_network == (name in expected)
     shapes = [
         jax.eval_shape(
             functools.partial(m.apply, train=False), tiny.variables(m), jnp.zeros((1, 16, 16, 3))

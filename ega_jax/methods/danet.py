@@ -50,6 +50,7 @@ class DANet(CAM):
     """
 
     one_map = False
+    own_network = True
     networks = tuple(STAGES)
 
     parents: tuple[int, ...]
