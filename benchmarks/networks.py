@@ -49,7 +49,8 @@ def count(network: Network) -> dict[str, float]:
 
     def forward(variables, images, *, head):
         logits, features = network.apply(variables, images, train=False)
-        return logits if head else features[list(features)[-2]]  # what the head is given
+        names = list(features)
+        return logits if head else features[names[names.index("cams") - 1]]  # the head's input
 
     result = {
         "trunk_params": _elements(trunk),

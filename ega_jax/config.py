@@ -217,10 +217,10 @@ def _check_method(config: ml_collections.ConfigDict) -> None:
         )
     grids = config.has.grid_sizes
     _require(
-        len(grids) > 0 and all(side >= 0 for side in grids),
+        len(grids) > 0 and all(isinstance(side, int) and side >= 0 for side in grids),
         "has.grid_sizes",
         grids,
-        "must be sides in pixels, 0 for images that stay whole",
+        "must be sides in whole pixels, 0 for images that stay whole",
     )
     name = config.method
     networks = METHODS[name].networks
@@ -251,7 +251,16 @@ def check_same_network(config: ml_collections.ConfigDict, workdir: str | os.Path
     Raises:
       ConfigError: a field of the network differs.
     """
-    for name, trained in load(workdir).model.items():
+    run = load(workdir)
+    trained = run.get("method", "cam")
+    if METHODS[trained].own_network or METHODS[config.method].own_network:
+        _require(
+            config.method == trained,
+            "method",
+            config.method,
+            f"the run in {workdir} has the network of {trained!r}; set that, or another --workdir",
+        )
+    for name, trained in run.model.items():
         if name not in ("pretrained", "dropout", "dtype"):
             value = config.model[name]
             _require(

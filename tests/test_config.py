@@ -11,6 +11,8 @@ from ega_jax import build
 from ega_jax import config as configs
 from ega_jax.config import ConfigError, check
 from ega_jax.losses import PROBABILITIES
+from ega_jax.methods import METHODS
+from ega_jax.models.network import single
 
 
 def creatures():
@@ -59,6 +61,46 @@ def test_quickstart_has_no_such_row():
         quickstart.get_config("egaa")
 
 
+@pytest.mark.parametrize("row", rows.ROWS)
+def test_quickstart_rows_build(row):
+    config = quickstart.get_config(row)
+    assert build.ega(config).method == build.method(config)
+    model = build.model(config, 10)
+    expected = {  # stages behind which something is put
+        "adl": {"pool3", "conv4_3", "conv5_3"},
+        "nl_ccam": {"pool2", "pool3", "pool4", "conv5_3"},
+    }
+    assert set(model.inserts) == expected.get(row, set())
+    assert (model.ending is not single) == (row in ("acol", "spg", "danet"))
+    assert model.dual == (build.ega(config).attack is not None)
+
+
+def test_settings_reach_the_methods():
+    """Every field of a section is one of the method's, and its value arrives there."""
+    changes = {
+        "has": {"grid_sizes": (0, 7), "drop_rate": 0.4},
+        "acol": {"threshold": 0.3},
+        "spg": {
+            "thresholds_b2": (0.8, 0.2),
+            "thresholds_b1": (0.6, 0.1),
+            "thresholds_c": (0.9, 0.3),
+        },
+        "adl": {"drop_rate": 0.1, "threshold": 0.2},
+        "cutmix": {"beta": 2.0, "probability": 0.1},
+        "danet": {"num_maps": 5, "alpha": 0.3},
+        "ccam": {"function": "linear"},
+        "nl_ccam": {"function": "linear"},
+    }
+    for name, values in changes.items():
+        config = quickstart.get_config(name)
+        section = config["ccam" if name == "nl_ccam" else name]
+        assert set(section) - {"hierarchy"} == set(values)
+        section.update(values)
+        check(config)
+        method = build.method(config)
+        assert {field: getattr(method, field) for field in values} == values
+
+
 IMPOSSIBLE = [
     ("batch_size", 0),
     ("batch_size", -4),
@@ -96,6 +138,26 @@ IMPOSSIBLE = [
     ("ega.probability", "softmax"),
     ("ega.reduction", "max"),
     ("ega.attack_bn_mode", "batch"),
+    ("ega.attack_space", "signed"),
+    ("ega.ce_weight", -1.0),
+    ("method", "drop"),
+    ("has.grid_sizes", ()),
+    ("has.grid_sizes", (16, -1)),
+    ("has.grid_sizes", (0.5,)),
+    ("has.drop_rate", 1.5),
+    ("acol.threshold", -0.1),
+    ("spg.thresholds_b2", (0.1, 0.2)),  # the lower first
+    ("spg.thresholds_b1", (0.5,)),
+    ("spg.thresholds_c", (1.1, 0.5)),
+    ("adl.drop_rate", math.nan),
+    ("adl.threshold", 2.0),
+    ("cutmix.beta", 0.0),
+    ("cutmix.probability", -0.5),
+    ("danet.num_maps", 1),  # half of three maps has no pairs
+    ("danet.alpha", -0.1),
+    ("ccam.function", "cubic"),
+    ("cam.reader", "cam"),
+    ("optimizer.name", "lamb"),
     ("optimizer.learning_rate", 0.0),
     ("optimizer.learning_rate", math.nan),
     ("optimizer.head_multiplier", -1.0),
@@ -164,6 +226,33 @@ def test_what_a_network_does_not_have(changes, message):
         check(changed(changes))
 
 
+ALEXNET = {"model.name": "alexnet", "model.batch_norm": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "adl", **ALEXNET}, r"config\.method='adl': .*alexnet, only for vgg16, googlen"),
+        (
+            {"method": "danet", "ega.enabled": False},
+            r"config\.danet\.hierarchy='': danet needs .*set a CSV file",
+        ),
+        ({"method": "acol"}, r"config\.ega\.enabled=True: acol has several .*set it to false"),
+        (
+            {"method": "danet", "danet.hierarchy": "x.csv"},
+            r"config\.ega\.enabled=True: danet has several class maps",
+        ),
+        (
+            {"ega.fast": True, "ega.attack_space": "scaled"},
+            r"config\.ega\.fast=True: needs ega\.attack_space=pixel",
+        ),
+    ],
+)
+def test_what_a_method_does_not_have(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        check(changed(changes))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -228,6 +317,22 @@ def test_round_trip_through_a_file(tmp_path, recipe):
     assert loaded.ega.num_steps is None
     check(loaded, num_devices=4)
     json.loads((tmp_path / "config.json").read_text())
+
+
+OWN_NETWORK = ("acol", "spg", "danet", "nl_ccam")
+
+
+@pytest.mark.parametrize("trained", ["cam", *OWN_NETWORK])
+def test_a_run_is_read_as_a_system_of_the_same_network(tmp_path, trained):
+    """CAM's in any way that needs no other parameters; blocks left out would pass unnoticed."""
+    configs.save(quickstart.get_config(trained), tmp_path)
+    for row in METHODS:
+        config = quickstart.get_config(row)
+        if row == trained or not {row, trained} & set(OWN_NETWORK):
+            configs.check_same_network(config, tmp_path)
+            continue
+        with pytest.raises(ConfigError, match=rf"config\.method='{row}': .* of '{trained}'; set"):
+            configs.check_same_network(config, tmp_path)
 
 
 def test_class_names_round_trip(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from ega_jax import losses
 from ega_jax.attack import Attack
+from ega_jax.methods.cutmix import CutMix
 from ega_jax.methods.ega import EGA
 from ega_jax.models.norm import AUX, MAIN
 from tests import tiny
@@ -44,7 +45,7 @@ def mean_cross_entropy(logits, labels, mask):
     return -jnp.sum(jnp.where(mask, jnp.log(p[jnp.arange(len(labels)), labels]), 0)) / mask.sum()
 
 
-def attack_plainly(ega, model, variables, batch, labels):
+def attack_plainly(ega, model, variables, batch, labels, mean_loss=mean_cross_entropy):
     """Runs the attack of an objective as a Python loop over the auxiliary branch."""
     train = ega.attack_bn_mode == "train"
     clean, radius = batch["image"], np.float32(ega.attack.epsilon / 255)
@@ -52,7 +53,7 @@ def attack_plainly(ega, model, variables, batch, labels):
 
     def loss(images):
         (logits, _), _ = model.apply(variables, images, train=train, aux=True, mutable=[AUX])
-        return mean_cross_entropy(logits, labels, batch["mask"])
+        return mean_loss(logits, labels, batch["mask"])
 
     gradient = jax.grad(loss)
     x = clean
@@ -62,7 +63,7 @@ def attack_plainly(ega, model, variables, batch, labels):
     return x
 
 
-def equation_8(ega, model, variables, batch, adversarial):
+def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_entropy):
     """Returns Eq. 8's value, its gradient as a whole, and both branches' new statistics."""
     statistics = {k: v for k, v in variables.items() if k != "params"}
 
@@ -77,8 +78,8 @@ def equation_8(ega, model, variables, batch, adversarial):
         (clean_logits, clean), main = apply(batch["image"], mutable=[MAIN])
         (adv_logits, adv), aux = apply(adversarial, aux=True, mutable=[AUX])
         value = (
-            mean_cross_entropy(clean_logits, batch["label"], batch["mask"])
-            + mean_cross_entropy(adv_logits, batch["label"], batch["mask"])
+            mean_loss(clean_logits, batch["label"], batch["mask"])
+            + mean_loss(adv_logits, batch["label"], batch["mask"])
             + ega.lambda_clean * entropy(clean)
             + ega.lambda_adv * entropy(adv)
         )
@@ -248,6 +249,76 @@ def test_the_key_decides(source):
         run(ega, model, batch, jax.random.key(seed))[1]["loss"] for seed in (0, 0, 1)
     )
     assert first == again != other
+
+
+def test_over_another_method():
+    """Eq. 8 of CutMix's mixed loss, which the attack raises too, and of its images' entropy."""
+    ega = dataclasses.replace(PAPER, method=CutMix())
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=1)
+    grads, sums, state = run(ega, model, batch)
+    mixed = jax.jit(CutMix().augment)(batch, jax.random.split(KEY, 5)[4])
+    mixed = {name: np.asarray(value) for name, value in mixed.items()}
+    assert 0 < mixed["share"] < 1
+
+    def mixed_loss(logits, _, mask):
+        own, other = (mean_cross_entropy(logits, mixed[k], mask) for k in ("label", "other_label"))
+        return mixed["share"] * own + (1 - mixed["share"]) * other
+
+    variables = tiny.variables(model)
+    adversarial = attack_plainly(ega, model, variables, mixed, None, mixed_loss)
+    value, expected, expected_state = equation_8(
+        ega, model, variables, mixed, adversarial, mixed_loss
+    )
+    np.testing.assert_allclose(sums["loss"] / sums["count"], value, rtol=1e-5)
+    tiny.assert_trees_close(grads, expected, rtol=1e-4, atol=1e-5)
+    tiny.assert_trees_close(state, expected_state, rtol=1e-5)
+
+
+def test_weight_of_the_losses():
+    """It halves what the method adds in both passes, not the entropy."""
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=2)
+    _, whole, _ = run(PAPER, model, batch)
+    _, half, _ = run(dataclasses.replace(PAPER, ce_weight=0.5), model, batch)
+    for name, factor in (("clean", 1.0), ("adv", 0.01)):
+        np.testing.assert_allclose(half[f"ce_{name}"], whole[f"ce_{name}"], rtol=1e-5)
+        expected = 0.5 * whole[f"ce_{name}"] + factor * whole[f"entropy_{name}"]
+        np.testing.assert_allclose(half[f"loss_{name}"], expected, rtol=1e-5)
+    np.testing.assert_allclose(half["loss"], half["loss_clean"] + half["loss_adv"], rtol=1e-6)
+
+
+def test_attack_on_scaled_images():
+    """The released code's ball: around (x - mean) / std, in units of std, cut to [0, 1] there."""
+    mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.25, 0.3])
+    scaling = (tuple(mean.tolist()), tuple(std.tolist()))
+    ega = EGA(attack=Attack(0.5 * 255, 0.1 * 255, 2), attack_scaling=scaling)
+    model, batch = tiny.TinyNet(dual=True), float_batch()
+    variables = tiny.variables(model)
+    scaled = (batch["image"] - mean) / std
+
+    @jax.jit
+    @jax.grad
+    def gradient(x):
+        logits, _ = model.apply(variables, x * std + mean, train=False, aux=True)
+        return mean_cross_entropy(logits, batch["label"], batch["mask"])
+
+    x = scaled
+    for _ in range(2):
+        x = x + np.float32(0.1) * np.sign(gradient(x))
+        x = np.clip(np.clip(x, scaled - np.float32(0.5), scaled + np.float32(0.5)), 0, 1)
+    assert_is_equation_8(ega, model, batch, x * std + mean)
+    dark = scaled < -0.6  # out of the ball, at the mean: the cut comes last
+    assert dark.any() and not np.any(x[dark])
+
+
+def test_random_start_on_scaled_images():
+    """As far as the ball reaches, in standard deviations, and no farther."""
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    attack = Attack(0.25 * 255, 1.0, 0, random_start=True)
+    batch = float_batch()
+    batch["image"] = np.broadcast_to(np.float32(mean) + 0.5 * np.float32(std), (8, 16, 16, 3))
+    _, sums, _ = run(EGA(attack=attack, attack_scaling=(mean, std)), tiny.TinyNet(dual=True), batch)
+    farthest = 0.25 * 0.3 * 255  # where the deviation is the largest
+    assert 0.95 * farthest < sums["perturbation"] / sums["count"] <= farthest * 1.001
 
 
 def test_an_attack_needs_the_auxiliary_branch():

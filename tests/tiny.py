@@ -10,8 +10,11 @@ import numpy as np
 import optax
 
 from ega_jax import optimizers, steps
-from ega_jax.models.blocks import ConvBlock
+from ega_jax.methods.cam import CAM, View
+from ega_jax.models import vgg
+from ega_jax.models.blocks import ConvBlock, max_pool
 from ega_jax.models.heads import ConvHead
+from ega_jax.models.network import Network
 
 SIZE = 16
 CLASSES = 5
@@ -35,6 +38,55 @@ class TinyNet(nn.Module):
         head = ConvHead(self.num_classes, features=6, dropout=self.dropout, name="head", **common)
         logits, out = head(x, **mode)
         return logits, out
+
+
+class SmallVGG(Network):
+    """VGG16 of one convolution a stage and two pools: a network with all that methods ask for.
+
+    At 16 pixels `pool1` to `conv4_3` are 8x8, what comes after is 4x4.
+    """
+
+    def trunk(self, x, stage, common, mode):
+        for number, (_, count) in enumerate(vgg.STAGES, start=1):
+            name = f"conv{number}_{count}"
+            conv = ConvBlock(self.head_features, batch_norm=self.batch_norm, name=name, **common)
+            x = stage(name, conv(x, **mode))
+            if number <= 4:
+                x = stage(f"pool{number}", max_pool(x, 2, 2) if number in (1, 4) else x)
+
+
+def network(method=None, *, width=1 / 128, **settings):
+    """Builds a `SmallVGG` as a method wants it; 8 channels everywhere."""
+    method = method or CAM()
+    changes = {"inserts": method.inserts("vgg16"), "ending": method.ending("vgg16")}
+    return SmallVGG(**{"num_classes": CLASSES, "width": width, **changes, **settings})
+
+
+def view(model, variables, images):
+    """Looks at float images with a trained network."""
+    forward = functools.partial(model.apply, variables, train=False)
+    logits, out = forward(images)
+    return View(images, logits, out, forward)
+
+
+def gradient_of_terms(model, method, params):
+    """Makes a function of a term's name: its gradient alone, by one compilation for all."""
+    noise = batch(dtype=np.float32)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params, name):
+        logits, out = model.apply(
+            {"params": params}, noise["image"], train=True, labels=noise["label"]
+        )
+        terms = method.loss(logits, out, noise, jax.random.key(0))
+        return sum(terms[term].sum() * (name == i) for i, term in enumerate(sorted(terms)))
+
+    logits, out = jax.eval_shape(
+        lambda p: model.apply({"params": p}, noise["image"], train=False), params
+    )
+    shapes = jax.eval_shape(lambda *a: method.loss(*a, noise, jax.random.key(0)), logits, out)
+    return lambda name: gradient(params, sorted(shapes).index(name))
 
 
 def variables(model, seed=0, *, shape=(1, SIZE, SIZE, 3)):

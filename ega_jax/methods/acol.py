@@ -38,6 +38,7 @@ class ACoL(CAM):
     """
 
     one_map = False
+    own_network = True
 
     threshold: float = 0.7
 

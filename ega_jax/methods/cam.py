@@ -45,6 +45,8 @@ class CAM:
 
     # EGA's entropies need one class map an image: they can be switched on over such methods.
     one_map: ClassVar[bool] = True
+    # It adds parameters to the network: a run of it is read as what it was trained as, only.
+    own_network: ClassVar[bool] = False
     # Keys of `models.NETWORKS` that the method is defined for; None: all.
     networks: ClassVar[tuple[str, ...] | None] = None
 

@@ -51,6 +51,7 @@ _INSTEAD = 0.7
 class SPG(CAM):
     """SPG. Attributes: high and low bound of the seeds for B2, B1 and C."""
 
+    own_network = True
     networks = tuple(STAGES)
 
     thresholds_b2: tuple[float, float] = (0.7, 0.01)
