@@ -14,11 +14,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# Seconds after which a process that has died without a word is given up, and the others end too.
-HEARTBEAT_TIMEOUT = 100
 
-
-def join(address: str | None, count: int | None, index: int | None) -> None:
+def join(address: str | None, count: int | None, index: int | None, timeout: int) -> None:
     """Joins the processes of a run; to be called before anything asks for a device.
 
     Args:
@@ -26,6 +23,7 @@ def join(address: str | None, count: int | None, index: int | None) -> None:
         where JAX finds all three by itself.
       count: number of processes.
       index: of this one, from 0.
+      timeout: seconds without a word after which a process counts as dead, and the others end too.
 
     Raises:
       ValueError: nothing was given and there is nothing to find.
@@ -34,7 +32,7 @@ def join(address: str | None, count: int | None, index: int | None) -> None:
         coordinator_address=address,
         num_processes=count,
         process_id=index,
-        heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout_seconds=timeout,
     )
 
 

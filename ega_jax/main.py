@@ -52,6 +52,9 @@ COORDINATOR = flags.DEFINE_string(
 )
 PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many they are.", lower_bound=1)
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", lower_bound=0)
+HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
+    "heartbeat_timeout", 100, "Seconds after which a silent process counts as dead.", lower_bound=1
+)
 MASKS = flags.DEFINE_string("masks", None, "score, baseline: folder that mask paths start from.")
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "compile: chips and slices, e.g. v5e:16x16, v4:2x2x4, 2xv5e:16x16."
@@ -160,7 +163,9 @@ def _join_processes() -> None:
     from ega_jax import distributed
 
     try:
-        distributed.join(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
+        distributed.join(
+            COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value, HEARTBEAT_TIMEOUT.value
+        )
     except ValueError as error:
         raise app.UsageError(
             f"--distributed: {error} Outside TPU pods and Slurm say where the processes meet: "

@@ -8,6 +8,7 @@ import sys
 
 from tests.runs import TINY
 
+HEARTBEAT_TIMEOUT = 10  # seconds
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -29,6 +30,7 @@ def start(workdir, fields=None, *, index=0, count=1, port=0, devices=1, mode="tr
     if count > 1:
         command += ["--distributed", f"--coordinator_address=127.0.0.1:{port}"]
         command += [f"--process_count={count}", f"--process_id={index}"]
+        command += [f"--heartbeat_timeout={HEARTBEAT_TIMEOUT}"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
