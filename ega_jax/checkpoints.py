@@ -62,11 +62,15 @@ class Checkpoints:
             _save(self._last, state, {})
 
     def save_if_best(self, state: Any, score: float) -> bool:
-        """Writes `state` to `best` if `score` (higher is better) beats every earlier one."""
+        """Writes `state` to `best` if `score` (higher is better) beats every earlier one.
+
+        A step that is already there is left: a finished run that is only read in another way.
+        """
         if not score > self.best_score:
             return False
         self.best_score = score
-        _save(self._best, state, {"score": score})
+        if int(state.step) != self._best.latest_step():
+            _save(self._best, state, {"score": score})
         return True
 
     def set_aside_after(self, step: int) -> None:

@@ -117,6 +117,7 @@ def test_best_only_when_better(tmp_path):
         assert saved.best_score == 20.5
         assert not saved.save_if_best(make_state(6), 20.4)
         assert saved.save_if_best(make_state(7), 21.0)
+        assert saved.save_if_best(make_state(7), 22.0)  # the same state, read in another way
     assert names(tmp_path / "checkpoints" / "best") == ["7"]
     assert checkpoints.read_manifest(find(tmp_path, "best"))["score"] == 21.0
 
