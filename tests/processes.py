@@ -34,6 +34,7 @@ def start(workdir, fields=None, *, index=0, count=1, port=0, devices=1, mode="tr
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # several compile at once
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     return subprocess.Popen(

@@ -6,7 +6,6 @@ import signal
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,6 +14,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from ega_jax import checkpoints, train
 from ega_jax.tables import flatten
 from tests.processes import HEARTBEAT_TIMEOUT, finish, start_all
+from tests.runs import tiny
 
 pytestmark = pytest.mark.slow
 
@@ -49,9 +49,8 @@ def scalars(workdir):
 
 def state(workdir):
     """Parameters, statistics and momenta at the end."""
-    path = checkpoints.find(workdir, "last") / "state"
-    restored = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(path)
-    return jax.tree.map(np.asarray, restored)
+    trainer = train.Trainer(tiny(**RUN), str(workdir))
+    return jax.tree.map(np.asarray, trainer.restore(checkpoints.find(workdir, "last")))
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +74,8 @@ def test_several_processes_are_one(tmp_path, alone, count):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        state(together)["model_state"],
-        state(alone)["model_state"],
+        state(together).model_state,
+        state(alone).model_state,
     )
     assert results(together) == pytest.approx(results(alone), rel=1e-5)
     rows = [(w / "per_image_test.csv").read_text().splitlines() for w in (alone, together)]
