@@ -11,12 +11,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from ega_jax import checkpoints, train
+from ega_jax import checkpoints, distributed, train
 from ega_jax.tables import flatten
 from tests.processes import HEARTBEAT_TIMEOUT, finish, start_all
 from tests.runs import tiny
-
-pytestmark = pytest.mark.slow
 
 RUN = {
     "steps": 20,
@@ -64,6 +62,7 @@ def results(workdir):
     return flatten({name: found[name] for name in ("validation", "test")})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 def test_several_processes_are_one(tmp_path, alone, count):
     """Every loss of 20 steps of EGA, the statistics of both batch norms, all metrics."""
@@ -84,6 +83,7 @@ def test_several_processes_are_one(tmp_path, alone, count):
     assert pictures[0].shape == pictures[1].shape
 
 
+@pytest.mark.slow
 def test_one_is_told_to_stop_and_all_save_the_same_step(tmp_path, alone):
     """Then on one process, and on four: the figures of the run that nobody stopped."""
     processes = start_all(tmp_path, RUN, count=2)
@@ -103,6 +103,7 @@ def test_one_is_told_to_stop_and_all_save_the_same_step(tmp_path, alone):
         assert results(copy) == pytest.approx(results(alone), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_does_not_leave_the_others_waiting(tmp_path):
     """It ends the run within the time-out, and what was saved is there."""
     fields = RUN | {"steps": 2000, "checkpoint.every_steps": 2}
@@ -115,3 +116,19 @@ def test_a_process_that_dies_does_not_leave_the_others_waiting(tmp_path):
     assert codes[0] not in (0, train.STOPPED), said[0]
     assert codes[1] == -signal.SIGKILL
     assert int(checkpoints.find(tmp_path, "last").name) >= 2
+
+
+def test_one_process_is_the_lead_and_gathers_its_own():
+    arrays = {"a": np.arange(3), "b": np.float64(0.5)}
+    (found,) = distributed.gather(arrays)
+    assert distributed.is_lead()
+    assert found.keys() == arrays.keys() and found["a"] is arrays["a"]
+
+
+def test_sigterm_to_one_process_is_asked_for_after_a_step():
+    before = signal.getsignal(signal.SIGTERM)
+    with distributed.stop_signal() as told_to_stop:
+        assert not told_to_stop(1)
+        signal.raise_signal(signal.SIGTERM)
+        assert told_to_stop(2)
+    assert signal.getsignal(signal.SIGTERM) is before

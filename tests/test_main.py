@@ -77,6 +77,12 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
         (["--workdir=runs/x"], "--mode=train needs --config"),
         (["--mode=compile", QUICKSTART], "--mode=compile needs --topology"),
         ([QUICKSTART, "surplus"], "not understood: surplus"),
+        ([QUICKSTART, "--process_id=0"], "--process_id without --distributed"),
+        (["--mode=predict", "--distributed"], "--mode=predict is for one process"),
+        (
+            [QUICKSTART, "--distributed", "--process_count=2", "--process_id=0"],
+            "--distributed takes all of coordinator_address, process_count, process_id or none",
+        ),
     ],
 )
 def test_missing_and_surplus_flags(run, arguments, message):
