@@ -105,7 +105,7 @@ def test_maps_are_the_weighted_features():
     head = ConvHead(4, features=6)
     x = jnp.asarray(rng.normal(size=(2, 5, 5, 3)), jnp.float32)
     variables = tiny.variables(head, shape=x.shape)
-    (logits, cams), state = head.apply(
+    (logits, out), state = head.apply(
         variables, x, train=False, capture_intermediates=True, mutable=["intermediates"]
     )
     features = state["intermediates"]["conv6_2"]["__call__"][0]
@@ -115,7 +115,7 @@ def test_maps_are_the_weighted_features():
         logits, features.mean(axis=(1, 2)) @ weights + bias, rtol=1e-5, atol=1e-6
     )
     np.testing.assert_allclose(
-        cams[1, 2, 3, 1], features[1, 2, 3] @ weights[:, 1] + bias[1], rtol=1e-5, atol=1e-6
+        out["cams"][1, 2, 3, 1], features[1, 2, 3] @ weights[:, 1] + bias[1], rtol=1e-5, atol=1e-6
     )
 
 
@@ -171,8 +171,8 @@ def test_maps_keep_small_differences_in_bfloat16():
     head = ConvHead(1, convs=0, dtype=jnp.bfloat16)
     x = jnp.linspace(0, 1, 64, dtype=jnp.bfloat16).reshape(1, 8, 8, 1)
     params = {"classifier": {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.array([10.0])}}
-    _, maps = head.apply({"params": params}, x, train=False)
-    np.testing.assert_allclose(maps - 10, x.astype(jnp.float32), atol=1e-5)
+    _, out = head.apply({"params": params}, x, train=False)
+    np.testing.assert_allclose(out["cams"] - 10, x.astype(jnp.float32), atol=1e-5)
 
 
 @pytest.mark.parametrize("convs", [0, 1])
@@ -184,10 +184,11 @@ def test_dropout_before_the_classifier(convs):
     if convs:
         variables["params"]["conv6_1"]["conv"]["kernel"] *= 0
         variables["params"]["conv6_1"]["conv"]["bias"] = jnp.ones(1)
-    _, maps = head.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
-    values = [len(np.unique(m)) for m in np.asarray(maps)]
+    _, out = head.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
+    maps = np.asarray(out["cams"])
+    values = [len(np.unique(m)) for m in maps]
     assert max(values) == (2 if convs else 1)
-    assert len(np.unique(np.asarray(maps))) == 2  # dropped, and doubled
+    assert len(np.unique(maps)) == 2  # dropped, and doubled
 
 
 def test_dropout_in_training_only():
