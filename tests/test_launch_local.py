@@ -31,33 +31,30 @@ def test_the_processes_find_each_other(monkeypatch):
     }
 
 
-def _command(tmp_path, body):
-    """Runs `body` in three processes; `$me` is the process's number."""
-    head = f"me=${{!#}}; me=${{me#--process_id=}}; echo up >{tmp_path}/up$me; "
+def _command(tmp_path, body, when_told="exit 0"):
+    """Runs `body` in three processes that are all up; `$me` is the process's number."""
+    up = [tmp_path / f"up{n}" for n in range(3)]
+    head = (
+        f'me=${{!#}}; me=${{me#--process_id=}}; trap "{when_told}" TERM; : >{tmp_path}/up$me; '
+        f"until [ {' -a '.join(f'-e {path}' for path in up)} ]; do sleep 0.05; done; "
+    )
     return [SCRIPT, "3", "bash", "-c", head + body, "bash"]
 
 
 def test_one_failure_stops_the_others(tmp_path):
-    body = (
-        '[ "$me" -eq 1 ] && exit 4; trap "echo told; exit 0" TERM; while true; do sleep 0.05; done'
-    )
+    body = '[ "$me" -eq 1 ] && exit 4; while true; do sleep 0.05; done'
     done = subprocess.run(_command(tmp_path, body), capture_output=True, text=True, timeout=60)
     assert done.returncode == 4
-    assert sorted(tmp_path.iterdir()) == [tmp_path / f"up{n}" for n in range(3)]
 
 
 def test_all_are_told_to_stop_and_left_to_save(tmp_path):
     """The first to have saved does not cut the others off."""
-    body = (
-        f'trap "sleep 0.$me; echo $me >{tmp_path}/saved$me; exit 75" TERM; '
-        "while true; do sleep 0.05; done"
-    )
-    process = subprocess.Popen(_command(tmp_path, body))
-    for _ in range(200):
+    when_told = f"sleep 0.$me; : >{tmp_path}/saved$me; exit 75"
+    process = subprocess.Popen(_command(tmp_path, "while true; do sleep 0.05; done", when_told))
+    for _ in range(600):
         if len(list(tmp_path.glob("up*"))) == 3:
             break
         time.sleep(0.05)
-    time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 75
     assert len(list(tmp_path.glob("saved*"))) == 3
