@@ -21,6 +21,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0  # of weights, batches, augmentation, attacks
     # Over all devices; auto: the largest power of two on each that its memory allows.
     config.batch_size = FieldReference(32, field_type=object)
+    # Parts that each batch is gone through in, in the memory of one; batch norm sees one at a time.
+    config.accumulate = 1
+    # What a forward pass keeps for its backward pass: none: all that it uses; elementwise: what
+    # convolutions and sums give; stages: features behind stages. The rest is computed again.
+    config.remat = "none"
     config.epochs = 10.0  # length of the run in passes over the training data
     config.steps = placeholder(int)  # or in updates; if set, it counts instead of epochs
 
@@ -148,4 +153,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.predict.threshold = placeholder(float)
 
     config.log_every_steps = 50
+    config.profile = 0  # steps recorded for the profiler, once in a run, from its eleventh on
     return config.lock()

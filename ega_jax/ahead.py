@@ -63,12 +63,8 @@ def lower_steps(
     Returns:
       `train` and `eval`, ready to be compiled.
     """
-    num_images = facts.num_images or round(config.steps * config.batch_size / config.epochs)
-    model = build.model(config, facts.num_classes)
-    tx = build.optimizer(config, build.schedule(config, max(1, num_images)))
+    model, tx, state = _abstract_state(config, facts, placement)
     size = config.data.crop_size
-    init = functools.partial(steps.init_state, model=model, tx=tx, image_size=size)
-    state = _abstract(jax.eval_shape(init, jax.random.key(0)), placement.replicated)
 
     def batch(batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         arrays = {
@@ -86,6 +82,27 @@ def lower_steps(
     }
 
 
+def lower_update(
+    config: ml_collections.ConfigDict, facts: DataFacts, placement: Placement
+) -> jax.stages.Lowered:
+    """Traces what the training step does once, whatever its loops do; see `lower_steps`."""
+    _, tx, state = _abstract_state(config, facts, placement)
+    update = jax.jit(functools.partial(steps.update, tx=tx), donate_argnums=0)
+    return update.lower(state, state.params, state.model_state)
+
+
+def _abstract_state(
+    config: ml_collections.ConfigDict, facts: DataFacts, placement: Placement
+) -> tuple[nn.Module, optax.GradientTransformation, steps.TrainState]:
+    """Builds network and optimizer, and the shapes of a training state on every device."""
+    num_images = facts.num_images or round(config.steps * config.batch_size / config.epochs)
+    model = build.model(config, facts.num_classes)
+    tx = build.optimizer(config, build.schedule(config, max(1, num_images)))
+    init = functools.partial(steps.init_state, model=model, tx=tx, image_size=config.data.crop_size)
+    state = jax.eval_shape(init, jax.random.key(0))
+    return model, tx, _abstract(state, placement.replicated)
+
+
 def jit_train_step(
     config: ml_collections.ConfigDict,
     model: nn.Module,
@@ -95,7 +112,12 @@ def jit_train_step(
     """Places the training step on devices: state, batch -> state (donated), sums."""
     return jax.jit(
         functools.partial(
-            steps.train_step, model=model, tx=tx, ega=build.ega(config), seed=config.seed
+            steps.train_step,
+            model=model,
+            tx=tx,
+            ega=build.ega(config),
+            seed=config.seed,
+            accumulate=config.accumulate,
         ),
         in_shardings=(placement.replicated, placement.by_example),
         out_shardings=placement.replicated,

@@ -47,7 +47,9 @@ def largest(
     placement: Placement,
     memory_bytes: int,
 ) -> int:
-    """Finds the largest global batch, a power of two on each device, whose training step fits.
+    """Finds the largest global batch whose training step fits.
+
+    It is a power of two on each device, or as many of them as `config.accumulate` says.
 
     Each of at most four tries is a compilation.
 
@@ -55,17 +57,20 @@ def largest(
       ConfigError: not even one image on each device fits.
     """
 
-    def fits(per_device: int) -> bool:
-        tried = with_batch_size(config, per_device * placement.num_devices)
+    devices = placement.num_devices
+    unit = devices * config.accumulate
+
+    def fits(power: int) -> bool:
+        tried = with_batch_size(config, power * unit)
         try:
             compile_within(lower_steps(tried, facts, placement)["train"], memory_bytes)
         except DoesNotFitError as error:
-            logger.info("Batch of %d on each device: %s", per_device, error)
+            logger.info("Batch of %d on each device: %s", tried.batch_size // devices, error)
             return False
-        logger.info("Batch of %d on each device: fits.", per_device)
+        logger.info("Batch of %d on each device: fits.", tried.batch_size // devices)
         return True
 
-    return largest_power(fits) * placement.num_devices
+    return largest_power(fits) * unit
 
 
 def largest_power(fits: Callable[[int], bool]) -> int:

@@ -146,7 +146,7 @@ def ega(config: ml_collections.ConfigDict) -> EGA:
     """Builds the objective: the method's alone, or EGA's over it."""
     ega = config.ega
     if not ega.enabled:
-        return EGA(method=method(config))
+        return EGA(method=method(config), remat=config.remat)
     attack = attack_scaling = None
     if ega.adversarial:
         unit = 1.0
@@ -171,6 +171,7 @@ def ega(config: ml_collections.ConfigDict) -> EGA:
         targeted=ega.targeted,
         fast=ega.fast,
         method=method(config),
+        remat=config.remat,
     )
 
 

@@ -17,7 +17,14 @@ from etils import epath
 from ega_jax import batch_size as batch_sizes
 from ega_jax import build, files, hlo, tpu
 from ega_jax import config as configs
-from ega_jax.ahead import DataFacts, DoesNotFitError, compile_within, data_facts, lower_steps
+from ega_jax.ahead import (
+    DataFacts,
+    DoesNotFitError,
+    compile_within,
+    data_facts,
+    lower_steps,
+    lower_update,
+)
 from ega_jax.sharding import Placement
 from ega_jax.tables import flatten
 
@@ -63,36 +70,40 @@ def compile_steps(config: ml_collections.ConfigDict, workdir: str, topology: str
         except DoesNotFitError as error:
             raise configs.ConfigError(
                 f"config.{fields[name]}={batch_size}: the {name} step does not fit {topology}: "
-                f"{error}; set a smaller batch, model.dtype=bfloat16, or more chips"
+                f"{error}; set a smaller batch, accumulate, model.dtype=bfloat16, or more chips"
             ) from error
         seconds = round(time.monotonic() - began, 1)
         cost = compiled.cost_analysis()
         if name == "train":
-            cost = _with_attack_steps(cost, config, facts, placement)
+            cost = _with_loops(cost, config, facts, placement)
         results[name] = figures(compiled, cost, target, batch_size) | {"compile_seconds": seconds}
     files.write_json(epath.Path(workdir) / "compile.json", results)
     logger.info("%s, per chip and step:\n%s", topology, table(results))
     return results
 
 
-def _with_attack_steps(
+def _with_loops(
     cost: Mapping[str, float],
     config: ml_collections.ConfigDict,
     facts: DataFacts,
     placement: Placement,
 ) -> Mapping[str, float]:
-    """Counts every step of the attack: the compiler counts what is in a loop once.
+    """Counts loops as often as they run, over attack steps and parts of the batch.
 
-    What one takes is the difference to a step without attack, but for a first convolution that the
-    clean and the adversarial pass then share.
+    The compiler counts what is in a loop once. What an attack step takes is the difference to a
+    training step without attack, but for a first convolution that the clean and the adversarial
+    pass then share; what a part takes, the difference to the optimizer's update alone.
     """
     attack = build.ega(config).attack
-    if attack is None or attack.num_steps < 2:
-        return cost
-    config = config.copy_and_resolve_references()
-    config.ega.num_steps = 0
-    without = lower_steps(config, facts, placement)["train"].compile().cost_analysis()
-    return repeated(cost, without, attack.num_steps)
+    if attack is not None and attack.num_steps > 1:
+        unattacked = config.copy_and_resolve_references()
+        unattacked.ega.num_steps = 0
+        without = lower_steps(unattacked, facts, placement)["train"].compile().cost_analysis()
+        cost = repeated(cost, without, attack.num_steps)
+    if config.accumulate > 1:
+        without = lower_update(config, facts, placement).compile().cost_analysis()
+        cost = repeated(cost, without, config.accumulate)
+    return cost
 
 
 def repeated(

@@ -16,6 +16,7 @@ from ega_jax.methods.ega import ATTACK_BN_MODES
 from ega_jax.models import NETWORKS
 from ega_jax.models.inputs import SCALINGS
 from ega_jax.readers import READERS
+from ega_jax.remat import POLICIES
 
 # What `batch_size` says to be chosen by the memory of the devices.
 AUTO = "auto"
@@ -42,6 +43,8 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     for field, low in [
         ("steps", 1),
         ("log_every_steps", 1),
+        ("accumulate", 1),
+        ("profile", 0),
         ("data.crop_size", 1),
         ("data.num_classes", 2),
         ("data.image_size", 32),
@@ -86,6 +89,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         _require(value is None or 0 <= value < 1, field, value, "must lie in [0, 1)")
     for field, choices in [
         ("method", tuple(METHODS)),
+        ("remat", tuple(POLICIES)),
         ("ccam.function", FUNCTIONS),
         ("cam.reader", ("", *READERS)),
         ("data.name", ("folder", "tfds", "creatures")),
@@ -140,17 +144,18 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     )
     _check_network(c)
     _check_method(c)
-    for field in ("batch_size", "eval.batch_size"):
-        value = _get(c, field)
+    for field, parts in (("batch_size", c.accumulate), ("eval.batch_size", 1)):
+        value, unit = _get(c, field), num_devices * parts
         if value == AUTO:
             continue
-        lower = value - value % num_devices
-        choices = [str(n) for n in (lower, lower + num_devices) if n]
+        lower = value - value % unit
+        choices = [str(n) for n in (lower, lower + unit) if n]
+        over = f"{num_devices} devices" + (f" in accumulate={parts} parts" if parts > 1 else "")
         _require(
-            value % num_devices == 0,
+            value % unit == 0,
             field,
             value,
-            f"does not divide over {num_devices} devices; set it to {' or '.join(choices)}",
+            f"does not divide over {over}; set it to {' or '.join(choices)}",
         )
     if c.ega.fast:
         _require(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from ega_jax.accumulate import in_parts
 from ega_jax.methods.cam import View
 from ega_jax.methods.ega import EGA
 from ega_jax.readers import Reader
@@ -57,6 +58,7 @@ def train_step(
     tx: optax.GradientTransformation,
     ega: EGA,
     seed: int,
+    accumulate: int = 1,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Makes one update.
 
@@ -67,25 +69,33 @@ def train_step(
       tx: the optimizer.
       ega: the objective.
       seed: of the run; with the step it determines all randomness, so nothing needs carrying.
+      accumulate: number of parts that the batch is gone through in, see `in_parts`.
 
     Returns:
       The new state, and masked sums over the batch of every term (divide by `count`), with
       `grad_norm`, the gradient's global norm.
     """
+
+    def objective(model_state, batch, key):
+        batch = {**batch, "image": as_float(batch["image"])}
+        return ega.loss_and_grads(model, state.params, model_state, batch, key)
+
     key = jax.random.fold_in(jax.random.key(seed), state.step)
-    batch = {**batch, "image": as_float(batch["image"])}
-    grads, sums, model_state = ega.loss_and_grads(
-        model, state.params, state.model_state, batch, key
-    )
+    grads, sums, model_state = in_parts(objective, accumulate)(state.model_state, batch, key)
+    return update(state, grads, model_state, tx=tx), sums | {"grad_norm": optax.tree.norm(grads)}
+
+
+def update(
+    state: TrainState, grads: Any, model_state: Any, *, tx: optax.GradientTransformation
+) -> TrainState:
+    """Moves the parameters, and takes the new statistics."""
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    sums["grad_norm"] = optax.tree.norm(grads)
-    new_state = TrainState(
+    return TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         model_state=model_state,
         opt_state=opt_state,
     )
-    return new_state, sums
 
 
 def view(variables: dict, images: jax.Array, model: nn.Module) -> View:

@@ -18,6 +18,7 @@ from ega_jax.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.data import cache
 from ega_jax.data.pipeline import train_batches
 from ega_jax.models import pretrained
+from ega_jax.profiling import StepProfiler
 from ega_jax.progress import Progress
 from ega_jax.scores import Scores
 from ega_jax.sharding import Placement
@@ -155,6 +156,7 @@ class Trainer:
         config, first = self.config, int(state.step)
         eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
         progress = Progress(writer, self.schedule, first, self.total_steps, config.batch_size)
+        profiler = StepProfiler(self.workdir, config.profile, start=first, total=self.total_steps)
         source = self.source
         if config.data.cache == "memory" and first < self.total_steps:
             source = cache.in_memory(source, config.data.resize_size)
@@ -170,11 +172,19 @@ class Trainer:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        with contextlib.closing(batches), distributed.stop_signal() as told_to_stop:
+        with (
+            contextlib.closing(batches),
+            contextlib.closing(profiler),
+            distributed.stop_signal() as told_to_stop,
+        ):
             for step, batch in enumerate(batches, start=first + 1):
+                profiler.begin(step)
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
                     state, sums = self.step(state, self.placement.put_batch(batch))
                 progress.add(step, sums)
+                if step == profiler.last:
+                    with progress.pause():
+                        profiler.close()
                 last = step == self.total_steps
                 if step % config.log_every_steps == 0 or last:
                     progress.report()

@@ -180,6 +180,25 @@ def test_a_loop_is_counted_as_often_as_it_runs():
     assert compile.repeated(cost, without, 4) == {"flops": 200.0, "bytes accessed": 18.0}
 
 
+@pytest.mark.usefixtures("quick_compilation")
+def test_parts_of_a_batch_and_attack_steps_are_counted():
+    """A batch in two parts takes what it takes at once; each of three attack steps as much."""
+
+    def flops(**fields):
+        config = tiny(**fields)
+        compiled = ahead.lower_steps(config, FACTS, Placement())["train"].compile()
+        cost = compiled.cost_analysis()
+        return compile._with_loops(cost, config, FACTS, Placement())["flops"]
+
+    plain = flops(**{"ega.num_steps": 1})
+    in_parts = flops(**{"ega.num_steps": 1, "accumulate": 2})
+    both = flops(**{"ega.num_steps": 3, "accumulate": 2})
+    without = flops(**{"ega.adversarial": False, "ega.lambda_adv": 0.0})
+    assert in_parts == pytest.approx(plain, rel=0.05)
+    # Forward and backward to the images, beside forward and backward to parameters, twice.
+    assert both - in_parts == pytest.approx(2 * 2 / 3 * without, rel=0.25)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 31, 64, 100, 4095, 4096, 10**6])
 def test_the_largest_power_that_fits_is_found_in_few_tries(limit):
     tried = []
@@ -233,6 +252,8 @@ def test_auto_uses_the_memory_of_the_devices(monkeypatch, tmp_path):
     found = batch_size.settle(config, str(tmp_path), FACTS, Placement())
     assert found.batch_size == 32 * 4
     assert len(asked) <= 4 and config.batch_size == "auto"
+    in_parts = tiny(batch_size="auto", accumulate=3)
+    assert batch_size.largest(in_parts, FACTS, Placement(), 100 << 20) == 8 * 3 * 4
 
 
 def test_a_run_that_goes_on_keeps_its_batch_size(tmp_path):

@@ -110,6 +110,9 @@ IMPOSSIBLE = [
     ("epochs", math.inf),
     ("epochs", math.nan),
     ("log_every_steps", 0),
+    ("accumulate", 0),
+    ("profile", -1),
+    ("remat", "all"),
     ("data.name", "imagenet"),
     ("data.cache", "disk"),
     ("data.val_root", "tfds/cub/1.0.0"),  # with data.name=folder

@@ -203,6 +203,7 @@ def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp
     ("fields", "message"),
     [
         ({"batch_size": 6}, "config.batch_size=6: does not divide over 4 devices.*4 or 8"),
+        ({"accumulate": 3}, "batch_size=8: .* over 4 devices in accumulate=3 parts; set it to 12"),
         ({"eval.batch_size": 9}, "config.eval.batch_size=9: does not divide over 4 devices"),
         ({"data.crop_size": 30}, "config.data.crop_size=30: must be a multiple"),
         ({"ega.probability": "softmax"}, "config.ega.probability='softmax': must be one of minmax"),

@@ -24,6 +24,7 @@ from ega_jax import attack as attacks
 from ega_jax import losses
 from ega_jax.methods.cam import CAM
 from ega_jax.models.norm import AUX, MAIN
+from ega_jax.remat import remat
 
 ATTACK_BN_MODES = ("eval", "train")
 
@@ -49,6 +50,7 @@ class EGA:
       attack_scaling: mean and standard deviation per channel; the attack then takes place on images
         scaled by them, its units 1/255 there, as in the released code. None: on pixels.
       ce_weight: of both passes' losses of the method. Paper: 1. / The released code: 0.5, a mean.
+      remat: what the passes keep for going back, a key of `remat.POLICIES`.
     """
 
     attack: attacks.Attack | None = None
@@ -62,6 +64,7 @@ class EGA:
     method: CAM = CAM()
     attack_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     ce_weight: float = 1.0
+    remat: str = "none"
 
     def loss_and_grads(
         self,
@@ -94,15 +97,16 @@ class EGA:
             """One pass's share of Eq. 8, averaged over the batch."""
             name, factor = ("adv", self.lambda_adv) if aux else ("clean", self.lambda_clean)
             collection = AUX if aux else MAIN
-            (logits, out), update = model.apply(
-                {"params": params, **model_state},
-                images,
+            forward = functools.partial(
+                model.apply,
                 train=True,
                 aux=aux,
                 labels=batch["label"],
                 mutable=[collection],
                 rngs={"dropout": keys[name]},
             )
+            variables = {"params": params, **model_state}
+            (logits, out), update = remat(forward, self.remat)(variables, images)
             found = self.method.loss(logits, out, batch, jax.random.fold_in(keys[name], 0))
             total = functools.reduce(jnp.add, found.values())
             if self.ce_weight != 1:
@@ -155,7 +159,8 @@ class EGA:
         def loss(images):
             variables = {"params": jax.lax.stop_gradient(params), **model_state}
             kwargs = {"mutable": [AUX], "rngs": {"dropout": keys["adv"]}} if train else {}
-            result = model.apply(variables, images, train=train, aux=True, **kwargs)
+            forward = functools.partial(model.apply, train=train, aux=True, **kwargs)
+            result = remat(forward, self.remat)(variables, images)
             logits = result[0][0] if train else result[0]
             if self.targeted:
                 classes = logits.shape[-1]

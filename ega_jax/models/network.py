@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from ega_jax.models.blocks import scale
 from ega_jax.models.heads import ConvHead
 from ega_jax.models.inputs import scale_input
+from ega_jax.remat import STAGE
 
 Features = Mapping[str, jax.Array]  # of a trunk's stages, the last one last
 Mode = dict[str, bool]  # `train` and `aux` of a pass
@@ -118,8 +120,8 @@ class Network(nn.Module):
         def stage(name: str, x: jax.Array) -> jax.Array:
             if name in self.inserts:
                 x = self.inserts[name](self, f"insert_{name}", x, mode)
-            features[name] = x
-            return x
+            features[name] = checkpoint_name(x, STAGE)
+            return features[name]
 
         x = scale_input(images, self.input_scaling).astype(self.dtype)
         self.trunk(x, stage, self.common, mode)
