@@ -73,7 +73,7 @@ def compile_steps(config: ml_collections.ConfigDict, workdir: str, topology: str
                 f"{error}; set a smaller batch, accumulate, model.dtype=bfloat16, or more chips"
             ) from error
         seconds = round(time.monotonic() - began, 1)
-        cost = compiled.cost_analysis()
+        cost = cost_of(compiled)
         if name == "train":
             cost = _with_loops(cost, config, facts, placement)
         results[name] = figures(compiled, cost, target, batch_size) | {"compile_seconds": seconds}
@@ -82,12 +82,25 @@ def compile_steps(config: ml_collections.ConfigDict, workdir: str, topology: str
     return results
 
 
+def cost_of(compiled: jax.stages.Compiled) -> dict[str, float]:
+    """Returns what a run takes of a chip: `flops`, `bytes_accessed`, and `hbm_bytes`.
+
+    The first two are the compiler's figures, the last is `hlo.memory_bytes`.
+    """
+    cost = compiled.cost_analysis()
+    return {
+        "flops": cost["flops"],
+        "bytes_accessed": cost["bytes accessed"],
+        "hbm_bytes": hlo.memory_bytes(compiled.as_text()),
+    }
+
+
 def _with_loops(
-    cost: Mapping[str, float],
+    cost: dict[str, float],
     config: ml_collections.ConfigDict,
     facts: DataFacts,
     placement: Placement,
-) -> Mapping[str, float]:
+) -> dict[str, float]:
     """Counts loops as often as they run, over attack steps and parts of the batch.
 
     The compiler counts what is in a loop once. What an attack step takes is the difference to a
@@ -98,11 +111,11 @@ def _with_loops(
     if attack is not None and attack.num_steps > 1:
         unattacked = config.copy_and_resolve_references()
         unattacked.ega.num_steps = 0
-        without = lower_steps(unattacked, facts, placement)["train"].compile().cost_analysis()
-        cost = repeated(cost, without, attack.num_steps)
+        without = lower_steps(unattacked, facts, placement)["train"].compile()
+        cost = repeated(cost, cost_of(without), attack.num_steps)
     if config.accumulate > 1:
-        without = lower_update(config, facts, placement).compile().cost_analysis()
-        cost = repeated(cost, without, config.accumulate)
+        without = lower_update(config, facts, placement).compile()
+        cost = repeated(cost, cost_of(without), config.accumulate)
     return cost
 
 
@@ -116,10 +129,7 @@ def repeated(
       without: of the program without the loop.
       times: at least 1.
     """
-    return {
-        name: cost[name] + (times - 1) * (cost[name] - without[name])
-        for name in ("flops", "bytes accessed")
-    }
+    return {name: once + (times - 1) * (once - without[name]) for name, once in cost.items()}
 
 
 def figures(
@@ -132,19 +142,19 @@ def figures(
 
     Args:
       compiled: the step.
-      cost: its `flops` and `bytes accessed`, on one chip.
+      cost: see `cost_of`.
       topology: the chips.
       batch_size: over all of them.
 
     Returns:
       `chips`, `batch_size`, `batch_size_per_chip`; per chip `peak_hbm_bytes`, `argument_bytes`,
-      `temporary_bytes`; per chip and step `flops`, `bytes_accessed`, `collectives` (see
-      `hlo.collectives`), `flops_seconds` and `bytes_seconds` at the chip's peak rates; and
-      `images_per_second` of all chips if the longer of the two is all it takes.
+      `temporary_bytes`; per chip and step `flops`, `bytes_accessed`, `hbm_bytes`, `collectives`
+      (see `hlo.collectives`), `flops_seconds`, `bytes_seconds` and `hbm_seconds` at the chip's peak
+      rates; and `images_per_second` of all chips if the longer of the first two is all it takes.
     """
     memory = compiled.memory_analysis()
     flops_seconds = cost["flops"] / topology.chip.flops_per_second
-    bytes_seconds = cost["bytes accessed"] / topology.chip.bytes_per_second
+    bytes_seconds = cost["bytes_accessed"] / topology.chip.bytes_per_second
     return {
         "chips": topology.num_chips,
         "batch_size": batch_size,
@@ -152,11 +162,11 @@ def figures(
         "peak_hbm_bytes": memory.peak_memory_in_bytes,
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
-        "flops": cost["flops"],
-        "bytes_accessed": cost["bytes accessed"],
+        **cost,
         "collectives": hlo.collectives(compiled.as_text()),
         "flops_seconds": flops_seconds,
         "bytes_seconds": bytes_seconds,
+        "hbm_seconds": cost["hbm_bytes"] / topology.chip.bytes_per_second,
         "images_per_second": batch_size / max(flops_seconds, bytes_seconds),
     }
 

@@ -1,4 +1,4 @@
-"""Reading compiled programs: what the chips tell each other."""
+"""Reading compiled programs: what chips tell each other, and what they move to and from memory."""
 
 import math
 import re
@@ -22,6 +22,70 @@ _INSTRUCTION = re.compile(
 )
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
 _CONTEXT = ("u32", "")
+
+# `%name (parameters) -> shape {`, or `ENTRY` before it.
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
+_ANY_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][\w-]*)\((.*)$")
+_OPERAND = re.compile(r"%([\w.-]+)")
+# Of a `while`; the computations of other operations are inside them.
+_LOOP = re.compile(r"(?:body|condition)=%?([\w.-]+)")
+_PLACED = re.compile(r"([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
+_ON_CHIP = re.compile(r"S\(\d+\)")  # a layout's memory space, if it is not the memory
+_MOVES = ("copy-start", "slice-start", "dynamic-slice-start")
+_NOTHING = {
+    *("after-all", "bitcast", "constant", "get-tuple-element", "parameter", "tuple", "while"),
+    *("partition-id", "replica-id"),
+}
+
+
+def memory_bytes(text: str) -> int:
+    """Counts what a program's operations read from and write to the device's memory.
+
+    XLA's own count has what is kept on the chip too, once for every operation that comes across it.
+    An operation that uses a part of an operand counts for the whole, a loop's body once.
+
+    Args:
+      text: optimised HLO of one device, with layouts.
+    """
+    computations, shapes = _instructions(_COMMENT.sub("", text))
+    waiting, total = ["ENTRY"], 0
+    while waiting:
+        for shape, kind, rest in computations[waiting.pop()]:
+            if kind == "while":
+                waiting += _LOOP.findall(rest)
+            if kind in _NOTHING or kind.endswith("-done"):
+                continue
+            if kind in _MOVES:
+                # Where it comes from or goes to, whichever is less; both are in the shape.
+                arrays = _PLACED.findall(shape)[:2]
+                moved = min(_size(dtype, sides) for dtype, sides, _ in arrays)
+                total += moved * sum(not _ON_CHIP.search(layout) for *_, layout in arrays)
+                continue
+            operands = _OPERAND.findall(rest.split(")", 1)[0])
+            total += sum(_in_memory(s) for s in [shape, *(shapes[o] for o in operands)])
+    return total
+
+
+def _instructions(text: str) -> tuple[dict[str, list[tuple[str, str, str]]], dict[str, str]]:
+    """Returns shape, kind and what follows of all instructions by computation; shapes by name."""
+    computations: dict[str, list[tuple[str, str, str]]] = {}
+    shapes = {}
+    for line in text.splitlines():
+        if match := _COMPUTATION.match(line):
+            current = computations.setdefault("ENTRY" if match[1] else match[2], [])
+        elif match := _ANY_INSTRUCTION.match(line):
+            name, *instruction = match.groups()
+            shapes[name] = instruction[0]
+            current.append(tuple(instruction))
+    return computations, shapes
+
+
+def _in_memory(shape: str) -> int:
+    return sum(
+        _size(dtype, sides)
+        for dtype, sides, layout in _PLACED.findall(shape)
+        if not _ON_CHIP.search(layout)
+    )
 
 
 def collectives(text: str) -> dict[str, dict[str, int]]:

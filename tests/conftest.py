@@ -27,7 +27,7 @@ def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     from tests.runs import tiny
 
     workdir = tmp_path_factory.mktemp("tiny_run")
-    return workdir, train.train(tiny(), str(workdir))
+    return workdir, train.train(tiny(profile=2), str(workdir))
 
 
 def pytest_sessionfinish() -> None:

@@ -67,6 +67,41 @@ def test_collectives_that_a_compiler_has_put_in():
     assert hlo.collectives(compiled.as_text()) == {"all-reduce": {"count": 1, "bytes": 20}}
 
 
+# Of 1024 floats in memory and on the chip, S(1): copies, slices, a fusion, a loop, a reduction.
+MOVES = """
+HloModule jit_train_step, is_scheduled=true
+%fused (p: f32[1024]) -> f32[1024] {
+  ROOT %inside = f32[1024]{0:T(1024)} negate(%p)
+}
+%body (arg: (s32[], f32[1024])) -> (s32[], f32[1024]) {
+  %arg = (s32[]{:T(128)}, f32[1024]{0:T(1024)}) parameter(0)
+  %old = f32[1024]{0:T(1024)} get-tuple-element(%arg), index=1
+  ROOT %new = f32[1024]{0:T(1024)} negate(%old)
+}
+ENTRY %main (a: f32[1024], b: f32[1024]) -> f32[] {
+  %a = f32[1024]{0:T(1024)} parameter(0)
+  %b = f32[1024]{0:T(1024)S(1)} parameter(1)
+  %copy-start = (f32[1024]{0:T(1024)S(1)}, f32[1024]{0:T(1024)}, u32[]{:S(2)}) copy-start(%a)
+  %copy-done = f32[1024]{0:T(1024)S(1)} copy-done(%copy-start)
+  %slice-start = ((f32[1024]{0:T(1024)}), f32[256]{0:T(256)S(1)}, s32[]{:S(2)}) slice-start(%a)
+  %slice-done = f32[256]{0:T(256)S(1)} slice-done(%slice-start)
+  %both = (f32[1024]{0:T(1024)}, /*index=1*/bf16[1024]{0:T(1024)S(1)}) fusion(%a, %copy-done),
+  %while = (s32[]{:T(128)}, f32[1024]{0:T(1024)}) while(%tuple), condition=%check, body=%body
+  ROOT %sum = f32[]{:T(128)} reduce(%b, %a), dimensions={0}, to_apply=%add
+}
+%check (arg: (s32[], f32[1024])) -> pred[] {
+  ROOT %less = pred[]{:T(128)} compare(%old, %old)
+}
+"""
+
+
+def test_bytes_to_and_from_memory():
+    copy, piece, fusion, body = 4096, 1024, 2 * 4096, 2 * 4096
+    condition, reduction = 1 + 2 * 4096, 4 + 4096
+    assert hlo.memory_bytes(MOVES) == copy + piece + fusion + body + condition + reduction
+    assert hlo.memory_bytes(MOVES.replace("S(1)", "")) > 2 * copy + hlo.memory_bytes(MOVES)
+
+
 @pytest.mark.parametrize(
     ("name", "chip", "shape", "slices", "chips"),
     [
@@ -146,7 +181,7 @@ class Compiled:
 
 def test_figures_and_table():
     """On 8 v5e chips 1.97e12 operations take 10 ms, 16.38e9 bytes take 20 ms."""
-    cost = {"flops": 1.97e12, "bytes accessed": 16.38e9}
+    cost = {"flops": 1.97e12, "bytes_accessed": 16.38e9, "hbm_bytes": 8.19e9}
     found = compile.figures(Compiled(), cost, tpu.parse("v5e:2x4"), 256)
     assert found == {
         "chips": 8,
@@ -157,9 +192,11 @@ def test_figures_and_table():
         "temporary_bytes": 2 << 30,
         "flops": 1.97e12,
         "bytes_accessed": 16.38e9,
+        "hbm_bytes": 8.19e9,
         "collectives": {"all-reduce": {"count": 1, "bytes": 24}},
         "flops_seconds": pytest.approx(0.01),
         "bytes_seconds": pytest.approx(0.02),
+        "hbm_seconds": pytest.approx(0.01),
         "images_per_second": pytest.approx(12800),
     }
     silent = found | {"collectives": {}, "images_per_second": 0.5}
@@ -174,10 +211,9 @@ def test_figures_and_table():
 
 
 def test_a_loop_is_counted_as_often_as_it_runs():
-    cost = {"flops": 110.0, "bytes accessed": 12.0, "transcendentals": 1.0}
-    without = {"flops": 80.0, "bytes accessed": 10.0}
-    assert compile.repeated(cost, without, 1) == {"flops": 110.0, "bytes accessed": 12.0}
-    assert compile.repeated(cost, without, 4) == {"flops": 200.0, "bytes accessed": 18.0}
+    cost, without = {"flops": 110.0, "hbm_bytes": 12.0}, {"flops": 80.0, "hbm_bytes": 10.0}
+    assert compile.repeated(cost, without, 1) == cost
+    assert compile.repeated(cost, without, 4) == {"flops": 200.0, "hbm_bytes": 18.0}
 
 
 @pytest.mark.usefixtures("quick_compilation")
@@ -187,8 +223,7 @@ def test_parts_of_a_batch_and_attack_steps_are_counted():
     def flops(**fields):
         config = tiny(**fields)
         compiled = ahead.lower_steps(config, FACTS, Placement())["train"].compile()
-        cost = compiled.cost_analysis()
-        return compile._with_loops(cost, config, FACTS, Placement())["flops"]
+        return compile._with_loops(compile.cost_of(compiled), config, FACTS, Placement())["flops"]
 
     plain = flops(**{"ega.num_steps": 1})
     in_parts = flops(**{"ega.num_steps": 1, "accumulate": 2})

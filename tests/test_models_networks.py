@@ -216,6 +216,33 @@ def test_ceil_mode_by_hand():
     np.testing.assert_array_equal(max_pool(eight, 3, 2)[0, :, 0, 0], [2, 4, 6])
 
 
+def test_no_gradient_into_a_bias_under_batch_norm():
+    """The batch's mean takes the bias away again; running statistics do not."""
+    block = ConvBlock(4, batch_norm=True)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3, 5)), jnp.float32)
+    variables = tiny.variables(block, shape=x.shape)
+
+    def gradient(block, train):
+        def loss(params):
+            out, _ = block.apply(variables | {"params": params}, x, train=train, mutable=[MAIN])
+            return jnp.square(out).sum()
+
+        return jax.grad(loss)(variables["params"])["conv"]["bias"]
+
+    def moved(by):
+        bias = variables["params"]["conv"]["bias"] + by
+        params = variables["params"] | {"conv": variables["params"]["conv"] | {"bias": bias}}
+        return block.apply(variables | {"params": params}, x, train=True, mutable=[MAIN])
+
+    assert np.all(gradient(block, train=True) == 0)
+    assert np.all(gradient(block, train=False) != 0)
+    assert np.all(gradient(block.copy(batch_norm=False), train=True) != 0)
+    (here, stats), (there, other_stats) = moved(0), moved(1)
+    np.testing.assert_allclose(here, there, atol=1e-5)  # so the gradient is 0
+    means = [s[MAIN]["bn"]["main"]["mean"] for s in (stats, other_stats)]
+    np.testing.assert_allclose(means[1] - means[0], 0.1, rtol=1e-4)
+
+
 def test_local_response_norm():
     x = np.random.default_rng(0).normal(0, 30, (2, 3, 3, 9)).astype(np.float32)
     expected = plain.local_response_norm(x.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)

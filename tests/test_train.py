@@ -47,6 +47,7 @@ def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
         assert len((workdir / f"per_image_{split}.csv").read_text().splitlines()) == 11
         assert (workdir / f"per_class_{split}.csv").exists()
     assert list(workdir.glob("events.out.tfevents.*"))
+    assert len(list(workdir.glob("plugins/profile/*/*.xplane.pb"))) == 1
     assert checkpoints.find(workdir, "last").name == "6"
     assert checkpoints.find(workdir, "best").name in ("5", "6")
     assert json.loads((workdir / "classes.json").read_text())[0].isidentifier()

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 from ega_jax.models.norm import DualBatchNorm
 
@@ -31,7 +32,8 @@ class ConvBlock(nn.Module):
       padding: pixels on every side; None: half the kernel, which keeps the size at stride 1.
       groups: of channels that see only each other (AlexNet).
       use_bias: torchvision's VGG16-BN has a bias under its batch norm, redundant as it is; its
-        Inceptions and ResNet have none.
+        Inceptions and ResNet have none. Its gradient, 0 but for rounding where the statistics are
+        the batch's, is not computed there.
       batch_norm: batch norm after the convolution.
       epsilon: of the batch norm.
       dual: with an auxiliary batch norm.
@@ -66,6 +68,7 @@ class ConvBlock(nn.Module):
             use_bias=self.use_bias,
             kernel_init=he_normal_fan_out,
             dtype=self.dtype,
+            promote_dtype=_constant_bias if self.batch_norm and train else promote_dtype,
             name="conv",
         )(x)
         if self.batch_norm:
@@ -73,6 +76,13 @@ class ConvBlock(nn.Module):
                 x, train=train, aux=aux
             )
         return nn.relu(x) if self.relu else x
+
+
+def _constant_bias(
+    inputs: jax.Array, kernel: jax.Array, bias: jax.Array | None, **dtype: Any
+) -> list[Any]:
+    """Brings a convolution's arrays to one type, and lets no gradient flow into the bias."""
+    return promote_dtype(inputs, kernel, jax.lax.stop_gradient(bias), **dtype)
 
 
 def max_pool(
