@@ -32,13 +32,13 @@ def test_an_error_ends_it(tmp_path):
 
 
 def test_a_signal_is_passed_on_and_ends_it(tmp_path):
-    body = "trap 'sleep 0.3; exit 75' TERM; while true; do sleep 0.05; done"
+    ready = tmp_path / "ready"
+    body = f"trap 'sleep 0.3; exit 75' TERM; : >{ready}; while true; do sleep 0.05; done"
     process = subprocess.Popen(_command(tmp_path, body))
-    while not (tmp_path / "calls").exists():
+    while not ready.exists():
         time.sleep(0.02)
-    time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 75
+    assert process.wait(timeout=60) == 75
     assert _calls(tmp_path) == 1
 
 

@@ -56,5 +56,5 @@ def test_all_are_told_to_stop_and_left_to_save(tmp_path):
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 75
+    assert process.wait(timeout=60) == 75
     assert len(list(tmp_path.glob("saved*"))) == 3
