@@ -3,8 +3,9 @@
     python -m benchmarks.systems --runs=runs/systems
 
 Runs that have a `results.json` are not repeated, so the command can be stopped and called again.
-Cost: FLOPs of a compiled training step (XLA's count) and its time, both relative to CAM's; steps of
-the system and of CAM take turns, and the median of the ratios counts.
+Cost: FLOPs of a compiled training step (XLA's count), and images per second without the reading of
+images, both relative to CAM's; steps of the system and of CAM take turns, and the median of the
+ratios of their times counts.
 """
 
 import functools
@@ -54,7 +55,7 @@ def main() -> None:
     costs = measure(arguments.rows, arguments.runs / "costs.json", arguments.repeats)
     more = {
         "FLOPs": lambda row: f"{costs[row]['flops']:.2f}",
-        "time": lambda row: f"{costs[row]['seconds']:.2f}",
+        "images/s": lambda row: f"{1 / costs[row]['seconds']:.2f}",
     }
     print(quickstart_runs.table(*chosen, more))
 
