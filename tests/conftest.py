@@ -23,11 +23,18 @@ SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     """A finished run of some steps: its workdir, to be copied rather than changed, and results."""
+    import jax
+
     from ega_jax import train
     from tests.runs import tiny
 
     workdir = tmp_path_factory.mktemp("tiny_run")
-    return workdir, train.train(tiny(profile=2), str(workdir))
+    # To the bit what the program computes, also if a module of `quick_compilation` asks first.
+    quick = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    results = train.train(tiny(profile=2), str(workdir))
+    jax.config.update("jax_disable_most_optimizations", quick)
+    return workdir, results
 
 
 def pytest_sessionfinish() -> None:
