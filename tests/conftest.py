@@ -30,7 +30,7 @@ def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
 
     workdir = tmp_path_factory.mktemp("tiny_run")
     # To the bit what the program computes, also if a module of `quick_compilation` asks first.
-    quick = jax.config.jax_disable_most_optimizations
+    quick = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     results = train.train(tiny(profile=2), str(workdir))
     jax.config.update("jax_disable_most_optimizations", quick)
