@@ -49,14 +49,12 @@ def largest(
 ) -> int:
     """Finds the largest global batch whose training step fits.
 
-    It is a power of two on each device, or as many of them as `config.accumulate` says.
-
-    Each of at most four tries is a compilation.
+    Every device has a power of two of each part, where `config.accumulate` splits the batch. Each
+    of at most four tries is a compilation.
 
     Raises:
       ConfigError: not even one image on each device fits.
     """
-
     devices = placement.num_devices
     unit = devices * config.accumulate
 

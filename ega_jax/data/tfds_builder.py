@@ -28,7 +28,7 @@ from ega_jax.data.masks import mask_paths
 from ega_jax.data.metadata import MASKS_FILE, Metadata, read_metadata
 from ega_jax.data.published import METADATA_FILES
 from ega_jax.data.source import SPLITS, DataError, Source
-from ega_jax.data.tfds_index import FOLDER, write_index
+from ega_jax.data.tfds_index import FOLDER, run_command, write_index
 
 VERSION = "1.0.0"
 
@@ -201,14 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="the folder of TFDS data sets")
     parser.add_argument("--name", required=True, help="of the data set")
     arguments = vars(parser.parse_args(argv))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        directory = build(**arguments)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"  --config.data.name=tfds --config.data.root={directory}")
-    return 0
+    return run_command(lambda: build(**arguments))
 
 
 if __name__ == "__main__":

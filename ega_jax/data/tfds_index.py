@@ -271,6 +271,25 @@ def _row(place: int, record: bytes, kind: Kind) -> tuple:
     return place, len(record), name, read_header(io.BytesIO(image))
 
 
+def run_command(make: Callable[[], str | os.PathLike]) -> int:
+    """Runs a command that makes a data set ready, and says what runs need to be told to read it.
+
+    Args:
+      make: does the work; returns the folder of the data set with its version.
+
+    Returns:
+      The exit code: 1, with the reason on standard error, if the data cannot be used.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        directory = make()
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"  --config.data.name=tfds --config.data.root={directory}")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Indexes a data set; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -279,14 +298,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("directory", help="the data set with its version: DIR/imagenet2012/5.1.0")
     directory = parser.parse_args(argv).directory
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
+
+    def make() -> str:
         write_index(directory)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"  --config.data.name=tfds --config.data.root={directory}")
-    return 0
+        return directory
+
+    return run_command(make)
 
 
 if __name__ == "__main__":
