@@ -16,9 +16,14 @@ QUICKSTART = "--config=configs/quickstart.py"
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, request):
-    """Calls the program with some flags: exit code and what it said on stderr."""
-    monkeypatch.chdir(request.config.rootpath)
+def run(capsys, monkeypatch, request, tmp_path_factory):
+    """Calls the program with some flags: exit code and what it said on stderr.
+
+    In a folder that has the recipes, and not the runs of whoever tests.
+    """
+    here = tmp_path_factory.mktemp("here")
+    (here / "configs").symlink_to(request.config.rootpath / "configs")
+    monkeypatch.chdir(here)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["ega_jax.main", *arguments])  # config_flags looks there
