@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.pillow_loader import PillowLoader
 from ega_jax.data import cache, preprocess
-from ega_jax.data.image_files import file_loader
+from ega_jax.data.files.image_files import file_loader
 from ega_jax.data.pipeline import train_batches
 from ega_jax.data.source import Source
 from ega_jax.data.tf_on_cpu import tf

@@ -21,10 +21,11 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 import cv2
 import numpy as np
 
-from ega_jax import bootstrap, localization, per_image
+from ega_jax import localization
 from ega_jax.data.source import Source
-from ega_jax.records import Records
-from ega_jax.scores import Scores
+from ega_jax.evaluation import bootstrap, per_image
+from ega_jax.evaluation.records import Records
+from ega_jax.evaluation.scores import Scores
 
 SIZE, CLASSES, DRAWN = 224, 200, 500
 

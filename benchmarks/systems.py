@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks import quickstart_runs
 from configs import quickstart
-from ega_jax import build, steps
+from ega_jax.config import build
+from ega_jax.training import steps
 
 NAMES = {
     "cam": "CAM",
@@ -91,7 +92,7 @@ def _step(row: str) -> tuple[float, Callable[[], float]]:
         "mask": np.ones(config.batch_size, bool),
     }
     state = jax.jit(init)(jax.random.key(0))
-    step = functools.partial(steps.train_step, ega=build.ega(config), seed=0, **parts)
+    step = functools.partial(steps.train_step, ega=build.objective(config), seed=0, **parts)
     compiled = jax.jit(step).lower(state, batch).compile()
 
     def run() -> float:

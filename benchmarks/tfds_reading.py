@@ -27,11 +27,13 @@ import numpy as np
 import tensorflow_datasets as real_tfds
 from PIL import Image
 
-from ega_jax.data import folder, tfds, tfds_builder
+from ega_jax.data.files import folder
 from ega_jax.data.pipeline import train_batches
 from ega_jax.data.source import Source
 from ega_jax.data.tf_on_cpu import tf
-from ega_jax.data.tfds_index import Index, write_index
+from ega_jax.data.tfds import builder as tfds_builder
+from ega_jax.data.tfds import source as tfds
+from ega_jax.data.tfds.index import Index, write_index
 
 PICTURES = 1000
 ILSVRC, CLASSES, FILES = 1_281_167, 1000, 1024

@@ -14,8 +14,8 @@ EGA over another method: its row with `--config.ega.enabled=true`.
 
 import ml_collections
 
-from ega_jax.losses import PROBABILITIES
 from ega_jax.methods import METHODS
+from ega_jax.ops.losses import PROBABILITIES
 
 ABLATION = ("adversarial", "entropy", *PROBABILITIES)
 ROWS = ("ega", *METHODS, *ABLATION)

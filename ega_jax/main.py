@@ -71,13 +71,16 @@ def main(argv: list[str]) -> int:
     _set_up_logging()
     _join_processes()
     # Late, so that --help and mistyped flags answer at once.
-    from ega_jax import baselines, evaluate, inspect_data, predict, score, train
-    from ega_jax import config as configs
-    from ega_jax.checkpoints import CheckpointError, find
-    from ega_jax.compile import compile_steps
+    from ega_jax.config import store
+    from ega_jax.config.check import check
     from ega_jax.data.source import DataError
-    from ega_jax.models.weight_files import WeightFileError
-    from ega_jax.progress import NonFiniteLoss
+    from ega_jax.evaluation import centre, evaluator
+    from ega_jax.models.weights.files import WeightFileError
+    from ega_jax.modes import inspect, predict, score, train
+    from ega_jax.modes.compile import compile_steps
+    from ega_jax.runtime.checkpoints import CheckpointError, find
+    from ega_jax.runtime.errors import ConfigError
+    from ega_jax.training.progress import NonFiniteLoss
 
     workdir = WORKDIR.value or _default_workdir()
     try:
@@ -88,7 +91,7 @@ def main(argv: list[str]) -> int:
                 "masks": MASKS.value,
             }
             if CONFIG.value:
-                configs.check(CONFIG.value)
+                check(CONFIG.value)
                 settings |= {
                     "map_size": CONFIG.value.eval.map_size or CONFIG.value.data.crop_size,
                     "threshold": CONFIG.value.eval.threshold,
@@ -101,7 +104,7 @@ def main(argv: list[str]) -> int:
                 score.score(SCOREMAPS.value, METADATA.value, **settings)
             else:
                 _require("metadata")
-                baselines.baseline(METADATA.value, **settings)
+                centre.baseline(METADATA.value, **settings)
             return 0
         if workdir is None and epath.Path(CHECKPOINT.value).is_dir():
             workdir = str(epath.Path(CHECKPOINT.value).absolute().parents[2])
@@ -109,7 +112,7 @@ def main(argv: list[str]) -> int:
             raise app.UsageError("--config, --workdir or the path of a --checkpoint is missing")
         if MODE.value == "inspect":
             _require("config")
-            inspect_data.inspect_all(CONFIG.value, workdir)
+            inspect.inspect_all(CONFIG.value, workdir)
             return 0
         if MODE.value == "compile":
             _require("config", "topology")
@@ -119,15 +122,15 @@ def main(argv: list[str]) -> int:
             _require("config")
             train.train(CONFIG.value, workdir, checkpoint=CHECKPOINT.value)
             return 0
-        config = CONFIG.value or configs.load(find(workdir, CHECKPOINT.value).parents[2])
+        config = CONFIG.value or store.load(find(workdir, CHECKPOINT.value).parents[2])
         if MODE.value == "eval":
-            evaluate.evaluate(config, workdir, checkpoint=CHECKPOINT.value)
+            evaluator.evaluate(config, workdir, checkpoint=CHECKPOINT.value)
             return 0
         _require("images")
         skipped = predict.predict(config, workdir, IMAGES.value, checkpoint=CHECKPOINT.value)
         return SKIPPED if skipped else 0
     except (
-        configs.ConfigError,
+        ConfigError,
         DataError,
         CheckpointError,
         WeightFileError,
@@ -160,7 +163,7 @@ def _join_processes() -> None:
         raise app.UsageError(f"--mode={MODE.value} is for one process; leave out --distributed")
     if given and len(given) < len(place):
         raise app.UsageError(f"--distributed takes all of {', '.join(place)} or none of them")
-    from ega_jax import distributed
+    from ega_jax.runtime import distributed
 
     try:
         distributed.join(

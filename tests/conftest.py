@@ -25,8 +25,8 @@ def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     """A finished run of some steps: its workdir, to be copied rather than changed, and results."""
     import jax
 
-    from ega_jax import train
-    from tests.runs import tiny
+    from ega_jax.modes import train
+    from tests.helpers.runs import tiny
 
     workdir = tmp_path_factory.mktemp("tiny_run")
     # To the bit what the program computes, also if a module of `quick_compilation` asks first.

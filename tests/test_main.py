@@ -10,7 +10,7 @@ from absl import flags
 from PIL import Image
 
 from ega_jax import main
-from tests.runs import TINY
+from tests.helpers.runs import TINY
 
 QUICKSTART = "--config=configs/quickstart.py"
 
@@ -106,7 +106,7 @@ def test_unknown_row_is_named(run):
     [(QUICKSTART, "runs/quickstart"), (f"{QUICKSTART}:cam", "runs/quickstart_cam")],
 )
 def test_default_workdir_is_named_after_the_config(run, monkeypatch, config, workdir):
-    from ega_jax import train
+    from ega_jax.modes import train
 
     called = []
     monkeypatch.setattr(train, "train", lambda *args, **kwargs: called.append((args, kwargs)))

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ega_jax.runtime.errors import UserError
+
 SPLITS = ("train", "val", "test")  # as the field calls them
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """Says which file, line or image of a data set cannot be used, and what to do about it."""
 
 

@@ -12,11 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ega_jax.localization.component_tree import (
-    Components,
-    foreground_components,
-    hole_components,
-)
+from ega_jax.localization.component_tree import Components, foreground_components, hole_components
 from ega_jax.localization.score_maps import quantize
 
 

@@ -22,15 +22,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ega_jax import cam, losses
-from ega_jax.methods.cam import CAM, Batch, View
+from ega_jax.methods.base import Batch, Method, View
 from ega_jax.models.network import Ending, Features, Mode, Network, last
+from ega_jax.ops import class_maps, losses
 
 _SMOOTHED = ("vgg16",)
 
 
 @dataclasses.dataclass(frozen=True)
-class ACoL(CAM):
+class ACoL(Method):
     """ACoL.
 
     Attributes:
@@ -56,8 +56,8 @@ class ACoL(CAM):
 
     def read(self, view: View, classes: jax.Array) -> jax.Array:
         """Takes the higher of both maps, each scaled to [0, 1], at every cell."""
-        maps = (cam.select(view.out[name], classes) for name in ("cams", "cams_b"))
-        return jnp.maximum(*map(cam.min_max, maps))
+        maps = (class_maps.select(view.out[name], classes) for name in ("cams", "cams_b"))
+        return jnp.maximum(*map(class_maps.min_max, maps))
 
 
 def twin_heads(
@@ -92,5 +92,5 @@ def erase(x: jax.Array, cams: jax.Array, labels: jax.Array, threshold: float) ->
       labels: `[B]` int.
       threshold: in [0, 1].
     """
-    attention = cam.min_max(cam.select(jax.lax.stop_gradient(cams), labels))
+    attention = class_maps.min_max(class_maps.select(jax.lax.stop_gradient(cams), labels))
     return jnp.where((attention < threshold)[..., None], x, 0)

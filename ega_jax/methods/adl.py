@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ega_jax.methods.cam import CAM
+from ega_jax.methods.base import Method
 from ega_jax.models.network import Insert, Mode, Network
 
 STAGES = {
@@ -35,7 +35,7 @@ STAGES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class ADL(CAM):
+class ADL(Method):
     """ADL.
 
     Attributes:

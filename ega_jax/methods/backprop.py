@@ -14,11 +14,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ega_jax.methods.cam import CAM, Forward, View
+from ega_jax.methods.base import Forward, Method, View
 
 
 @dataclasses.dataclass(frozen=True)
-class Backprop(CAM):
+class Backprop(Method):
     """Backprop."""
 
     def read(self, view: View, classes: jax.Array) -> jax.Array:

@@ -23,13 +23,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ega_jax.methods.cam import CAM, View
+from ega_jax.methods.base import Method, View
 
 FUNCTIONS = ("t1b0", "t1b1", "linear", "quadratic")
 
 
 @dataclasses.dataclass(frozen=True)
-class CCAM(CAM):
+class CCAM(Method):
     """CCAM. Attributes: which `function` weights the ranks."""
 
     function: str = "quadratic"

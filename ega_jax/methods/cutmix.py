@@ -16,12 +16,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ega_jax import losses
-from ega_jax.methods.cam import CAM, Batch
+from ega_jax.methods.base import Batch, Method
+from ega_jax.ops import losses
 
 
 @dataclasses.dataclass(frozen=True)
-class CutMix(CAM):
+class CutMix(Method):
     """CutMix.
 
     Attributes:

@@ -24,9 +24,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from ega_jax import cam, losses
-from ega_jax.methods.cam import CAM, Batch, View
+from ega_jax.methods.base import Batch, Method, View
 from ega_jax.models.network import Ending, Features, Mode, Network
+from ega_jax.ops import class_maps, losses
 
 LEVELS = ("root", "parent", "child")
 STAGES = {  # of each level, and the width of its head relative to that of the network's own
@@ -39,7 +39,7 @@ _SMALLEST = 1e-8  # added to a map's square sum; the authors add it to the produ
 
 
 @dataclasses.dataclass(frozen=True)
-class DANet(CAM):
+class DANet(Method):
     """DANet.
 
     Attributes:
@@ -94,7 +94,7 @@ class DANet(CAM):
             order = jnp.argsort(-logits[level], axis=-1)
             label = jnp.take_along_axis(order, jnp.minimum(rank, order.shape[1] - 1), axis=1)
             means = jax.nn.relu(out[f"maps_{level}"]).mean(axis=-1)
-            total = total + enlarge(cam.select(means, label), size)
+            total = total + enlarge(class_maps.select(means, label), size)
         return total
 
     def _ancestors(self, labels: jax.Array) -> tuple[jax.Array, jax.Array]:

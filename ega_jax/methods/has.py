@@ -14,11 +14,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ega_jax.methods.cam import CAM, Batch
+from ega_jax.methods.base import Batch, Method
 
 
 @dataclasses.dataclass(frozen=True)
-class HaS(CAM):
+class HaS(Method):
     """Hide-and-Seek.
 
     Attributes:

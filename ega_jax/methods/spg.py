@@ -29,10 +29,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ega_jax import cam
-from ega_jax.methods.cam import CAM, Batch
+from ega_jax.methods.base import Batch, Method
 from ega_jax.models.blocks import ConvBlock
 from ega_jax.models.network import Ending, Features, Mode, Network, last
+from ega_jax.ops import class_maps
 
 STAGES = {  # of B1 and B2
     "vgg16": ("pool4", "conv5_3"),
@@ -48,7 +48,7 @@ _INSTEAD = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
-class SPG(CAM):
+class SPG(Method):
     """SPG. Attributes: high and low bound of the seeds for B2, B1 and C."""
 
     own_network = True
@@ -72,7 +72,7 @@ class SPG(CAM):
             return jax.image.resize(maps, (len(maps), height, width), "bilinear")
 
         b1, b2, c = (enlarged(out[name]) for name in ("b1", "b2", "c"))
-        attention = cam.min_max(enlarged(cam.select(out["cams"], batch["label"])))
+        attention = class_maps.min_max(enlarged(class_maps.select(out["cams"], batch["label"])))
         fused = (jax.nn.sigmoid(b1) + jax.nn.sigmoid(b2)) / 2
         return super().loss(logits, out, batch, key) | {
             "seeds_b2": seeded_bce(b2, attention, *self.thresholds_b2),

@@ -13,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 from ega_jax.models.blocks import scale
 from ega_jax.models.heads import ConvHead
 from ega_jax.models.inputs import scale_input
-from ega_jax.remat import STAGE
+from ega_jax.ops.remat import STAGE
 
 Features = Mapping[str, jax.Array]  # of a trunk's stages, the last one last
 Mode = dict[str, bool]  # `train` and `aux` of a pass

@@ -1,0 +1,220 @@
+"""Builds what a config names: data, network, objective, optimizer."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from ega_jax.data.creatures.source import creatures
+from ega_jax.data.files import folder
+from ega_jax.data.hierarchy import read_hierarchy
+from ega_jax.data.source import SPLITS, DataError, Source
+from ega_jax.methods import CAM, METHODS
+from ega_jax.methods.danet import DANet
+from ega_jax.methods.readers import READERS, Reader, check_layer
+from ega_jax.models import NETWORKS, Network
+from ega_jax.models.inputs import SCALINGS
+from ega_jax.ops.attack import Attack, paper_num_steps
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.training import optimizers
+from ega_jax.training.objective import Objective
+
+
+def sources(
+    config: ml_collections.ConfigDict,
+    splits: Sequence[str] = SPLITS,
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Source]:
+    """Opens splits of the data, those of `val` and `test` only where they exist.
+
+    Args:
+      config: its `data` fields say which data.
+      splits: the ones wanted.
+      class_names: the classes of a trained model; None: those of the training split.
+
+    Raises:
+      DataError: the data cannot be used; names the file or the field.
+    """
+    data = config.data
+    if data.name == "creatures":
+        return {
+            split: creatures(
+                split,
+                num_images=data[f"{split}_images"],
+                image_size=data.image_size,
+                seed=data.seed,
+                num_classes=data.num_classes or 10,
+            )
+            for split in splits
+            if data[f"{split}_images"]
+        }
+    result: dict[str, Source] = {}
+    for split in splits:
+        source = _open(data, split, class_names)
+        if source is not None:
+            class_names = source.class_names
+            result[split] = source
+    return result
+
+
+def _open(
+    data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
+) -> Source | None:
+    """Opens one split from files or through TFDS; None if it does not exist and is not `train`."""
+    common = {
+        "metadata": data.metadata,
+        "class_names": class_names,
+        "num_classes": data.num_classes,
+        "apply_exif": data.apply_exif,
+    }
+    if data.name == "tfds":
+        from ega_jax.data.tfds.source import open_split  # Here, as nobody else needs to load TFDS.
+
+        root = data.val_root if split == "val" and data.val_root else data.root
+        return open_split(root, split, **common)
+    return folder.open_split(
+        data.root, split, masks=data.masks, check_files=data.check_files, **common
+    )
+
+
+def method(config: ml_collections.ConfigDict) -> CAM:
+    """Builds the method, of the fields of its section.
+
+    Raises:
+      DataError: the hierarchy that it needs cannot be used.
+    """
+    name = config.method
+    # What has no section of its own has no settings, but for the second way to train for CCAM.
+    fields = dict(config.get({"nl_ccam": "ccam"}.get(name, name), {}) if name != "cam" else {})
+    if name == "has":
+        fields["fill"] = SCALINGS[config.model.input_scaling][0]
+    if name == "danet":
+        fields |= dataclasses.asdict(read_hierarchy(fields.pop("hierarchy")))
+    return METHODS[name](**fields)
+
+
+def reader(config: ml_collections.ConfigDict, model: Network) -> Reader:
+    """Builds what reads maps off a trained network: the method's own way unless told otherwise.
+
+    Raises:
+      ConfigError: the network has no such module to explain.
+    """
+    if not config.cam.reader:
+        return method(config).read
+    layer = config.cam.layer
+    try:
+        check_layer(model, layer, config.data.crop_size)
+    except KeyError as error:
+        raise ConfigError(f"config.cam.layer={layer!r}: {error.args[0]}") from error
+    return functools.partial(READERS[config.cam.reader], layer=layer)
+
+
+def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
+    """Builds the network, with an auxiliary batch norm if adversarial images will need it.
+
+    Raises:
+      DataError: the method's hierarchy cannot be used or is of another number of classes.
+    """
+    settings = config.model
+    changes = method(config)
+    if isinstance(changes, DANet) and len(changes.parents) != num_classes:
+        raise DataError(
+            f"{config.danet.hierarchy} has {len(changes.parents)} classes, the data {num_classes}; "
+            "write a line for each class, in the order of the labels"
+        )
+    return NETWORKS[settings.name](
+        num_classes=num_classes,
+        width=settings.width,
+        feature_stride=settings.feature_stride,
+        batch_norm=settings.batch_norm,
+        dual=settings.batch_norm and config.ega.enabled and config.ega.adversarial,
+        head_convs=settings.head_convs,
+        head_batch_norm=settings.head_batch_norm,
+        dropout=settings.dropout,
+        input_scaling=settings.input_scaling,
+        dtype=jnp.dtype(settings.dtype),
+        inserts=changes.inserts(settings.name),
+        ending=changes.ending(settings.name),
+    )
+
+
+def objective(config: ml_collections.ConfigDict) -> Objective:
+    """Builds the objective: the method's alone, or EGA's over it."""
+    ega = config.ega
+    if not ega.enabled:
+        return Objective(method=method(config), remat=config.remat)
+    attack = attack_scaling = None
+    if ega.adversarial:
+        unit = 1.0
+        if ega.attack_space == "scaled":
+            attack_scaling, unit = SCALINGS[config.model.input_scaling], 255.0
+        attack = Attack(
+            epsilon=ega.epsilon * unit,
+            step_size=ega.step_size * unit,
+            num_steps=paper_num_steps(ega.epsilon) if ega.num_steps is None else ega.num_steps,
+            random_start=ega.random_start,
+            descend=ega.targeted,
+        )
+    return Objective(
+        attack=attack,
+        attack_scaling=attack_scaling,
+        ce_weight=ega.ce_weight,
+        lambda_clean=ega.lambda_clean,
+        lambda_adv=ega.lambda_adv,
+        probability=ega.probability,
+        reduction=ega.reduction,
+        attack_bn_mode=ega.attack_bn_mode,
+        targeted=ega.targeted,
+        fast=ega.fast,
+        method=method(config),
+        remat=config.remat,
+    )
+
+
+def total_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
+    """Returns the number of updates of the run."""
+    if config.steps is not None:
+        return config.steps
+    return math.ceil(config.epochs * num_images / config.batch_size)
+
+
+def schedule(config: ml_collections.ConfigDict, num_images: int) -> optimizers.Schedule:
+    """Builds the learning-rate schedule; epochs become steps by the size of the training split."""
+    optimizer = config.optimizer
+    steps_per_epoch = num_images / config.batch_size
+    common = {
+        "total_steps": total_steps(config, num_images),
+        "warmup_steps": round(optimizer.warmup_epochs * steps_per_epoch),
+    }
+    if optimizer.schedule == "step":
+        return optimizers.step_decay(
+            optimizer.learning_rate,
+            boundaries=[round(epoch * steps_per_epoch) for epoch in optimizer.decay_epochs],
+            factor=optimizer.decay_factor,
+            **common,
+        )
+    if optimizer.schedule == "polynomial":
+        return optimizers.polynomial(optimizer.learning_rate, power=0.9, **common)
+    kind = {"cosine": optimizers.cosine, "constant": optimizers.constant}[optimizer.schedule]
+    return kind(optimizer.learning_rate, **common)
+
+
+def optimizer(
+    config: ml_collections.ConfigDict, schedule: optimizers.Schedule
+) -> optax.GradientTransformation:
+    """Builds the optimizer."""
+    settings = config.optimizer
+    rule = optimizers.adam() if settings.name == "adam" else optimizers.nesterov(settings.momentum)
+    return optimizers.build(
+        rule,
+        schedule,
+        weight_decay=settings.weight_decay,
+        decay_norm_and_bias=settings.decay_norm_and_bias,
+        head_multiplier=settings.head_multiplier,
+        head_modules=settings.head_modules,
+        clip_norm=settings.clip_norm,
+    )

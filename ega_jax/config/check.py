@@ -1,0 +1,258 @@
+"""Configs as files and as promises: reading, writing, and finding impossible values at start."""
+
+import math
+
+import ml_collections
+
+from ega_jax.methods import METHODS
+from ega_jax.methods.ccam import FUNCTIONS
+from ega_jax.methods.readers import READERS
+from ega_jax.models import NETWORKS
+from ega_jax.models.inputs import SCALINGS
+from ega_jax.ops import losses
+from ega_jax.ops.remat import POLICIES
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.training.objective import ATTACK_BN_MODES
+
+# What `batch_size` says to be chosen by the memory of the devices.
+AUTO = "auto"
+
+
+def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
+    """Looks for impossible values, each by itself and beside others.
+
+    Raises:
+      ConfigError: names the field, its value and the remedy.
+    """
+    c = config
+    batch_size = _get(c, "batch_size")
+    _require(
+        batch_size == AUTO or (isinstance(batch_size, int) and batch_size >= 1),
+        "batch_size",
+        batch_size,
+        f"must be at least 1, or {AUTO}",
+    )
+    for field, low in [
+        ("steps", 1),
+        ("log_every_steps", 1),
+        ("accumulate", 1),
+        ("profile", 0),
+        ("data.crop_size", 1),
+        ("data.num_classes", 2),
+        ("data.image_size", 32),
+        ("data.train_images", 1),
+        ("data.val_images", 0),
+        ("data.test_images", 0),
+        ("ega.num_steps", 0),
+        ("ega.epsilon", 0),
+        ("ega.step_size", 0),
+        ("ega.ce_weight", 0),
+        ("ega.lambda_clean", 0),
+        ("ega.lambda_adv", 0),
+        ("model.head_convs", 0),
+        ("optimizer.head_multiplier", 0),
+        ("optimizer.weight_decay", 0),
+        ("optimizer.warmup_epochs", 0),
+        ("optimizer.decay_factor", 0),
+        ("checkpoint.every_steps", 1),
+        ("checkpoint.keep", 1),
+        ("eval.batch_size", 1),
+        ("eval.every_epochs", 0),
+        ("eval.map_size", 2),
+        ("eval.pictures", 0),
+        ("eval.bootstrap", 0),
+        ("predict.top_k", 1),
+        ("danet.num_maps", 2),  # half of 3 maps would be one, without a pair
+        ("danet.alpha", 0),
+    ]:
+        value = _get(c, field)
+        _require(value is None or value >= low, field, value, f"must be at least {low}")
+    for field in (
+        "epochs",
+        "model.width",
+        "optimizer.learning_rate",
+        "optimizer.clip_norm",
+        "cutmix.beta",
+    ):
+        value = _get(c, field)
+        _require(value is None or 0 < value < math.inf, field, value, "must be positive and finite")
+    for field in ("model.dropout", "optimizer.momentum", "eval.threshold", "predict.threshold"):
+        value = _get(c, field)
+        _require(value is None or 0 <= value < 1, field, value, "must lie in [0, 1)")
+    for field, choices in [
+        ("method", tuple(METHODS)),
+        ("remat", tuple(POLICIES)),
+        ("ccam.function", FUNCTIONS),
+        ("cam.reader", ("", *READERS)),
+        ("data.name", ("folder", "tfds", "creatures")),
+        ("data.cache", ("none", "memory")),
+        ("model.name", tuple(NETWORKS)),
+        ("model.input_scaling", tuple(SCALINGS)),
+        ("model.dtype", ("float32", "bfloat16")),
+        ("ega.probability", losses.PROBABILITIES),
+        ("ega.reduction", losses.REDUCTIONS),
+        ("ega.attack_bn_mode", ATTACK_BN_MODES),
+        ("ega.attack_space", ("pixel", "scaled")),
+        ("optimizer.name", ("sgd", "adam")),
+        ("optimizer.schedule", ("step", "cosine", "polynomial", "constant")),
+        ("eval.checkpoint", ("last", "best")),
+    ]:
+        value = _get(c, field)
+        _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
+
+    masks, val_root, through_tfds = c.data.masks, _get(c, "data.val_root"), c.data.name == "tfds"
+    _require(not (masks and through_tfds), "data.masks", masks, "leave it: TFDS has the masks")
+    _require(through_tfds or not val_root, "data.val_root", val_root, "needs data.name=tfds")
+    decay_epochs = c.optimizer.decay_epochs
+    _require(
+        all(epoch > 0 for epoch in decay_epochs),
+        "optimizer.decay_epochs",
+        decay_epochs,
+        "must all be positive",
+    )
+    head_modules = c.optimizer.head_modules
+    _require(
+        len(head_modules) > 0,
+        "optimizer.head_modules",
+        head_modules,
+        'must name modules, ("head",) say; for one rate set optimizer.head_multiplier=1',
+    )
+    interval = c.eval.threshold_interval
+    _require(
+        0 < interval <= 0.5, "eval.threshold_interval", interval, "must lie in (0, 0.5], e.g. 0.001"
+    )
+    steps = c.eval.threshold / interval
+    _require(
+        abs(steps - round(steps)) < 1e-6,
+        "eval.threshold",
+        c.eval.threshold,
+        f"must be a multiple of eval.threshold_interval={interval}",
+    )
+    _require(
+        c.data.crop_size <= c.data.resize_size,
+        "data.crop_size",
+        c.data.crop_size,
+        f"must not exceed data.resize_size={c.data.resize_size}",
+    )
+    _check_network(c)
+    _check_method(c)
+    for field, parts in (("batch_size", c.accumulate), ("eval.batch_size", 1)):
+        value, unit = _get(c, field), num_devices * parts
+        if value == AUTO:
+            continue
+        lower = value - value % unit
+        choices = [str(n) for n in (lower, lower + unit) if n]
+        over = f"{num_devices} devices" + (f" in accumulate={parts} parts" if parts > 1 else "")
+        _require(
+            value % unit == 0,
+            field,
+            value,
+            f"does not divide over {over}; set it to {' or '.join(choices)}",
+        )
+    if c.ega.fast:
+        _require(
+            c.ega.adversarial
+            and (c.ega.num_steps == 1 or (c.ega.num_steps is None and c.ega.epsilon <= 1)),
+            "ega.fast",
+            True,
+            "needs ega.adversarial and a single step: set ega.num_steps=1",
+        )
+        _require(
+            not (c.ega.targeted or c.ega.random_start),
+            "ega.fast",
+            True,
+            "takes the clean pass's gradient: set ega.targeted and ega.random_start to false",
+        )
+        _require(c.ega.attack_space == "pixel", "ega.fast", True, "needs ega.attack_space=pixel")
+
+
+def _check_network(config: ml_collections.ConfigDict) -> None:
+    """Looks for what the network does not have."""
+    model = config.model
+    network = NETWORKS[model.name]
+    for field, choices in [
+        ("feature_stride", network.feature_strides),
+        ("batch_norm", network.batch_norms),
+    ]:
+        _require(
+            model[field] in choices,
+            f"model.{field}",
+            model[field],
+            f"{model.name} has {' or '.join(map(str, choices))}",
+        )
+    size = config.data.crop_size
+    if network.whole_strides:
+        _require(
+            size % model.feature_stride == 0,
+            "data.crop_size",
+            size,
+            f"must be a multiple of model.feature_stride={model.feature_stride}",
+        )
+    _require(
+        size >= network.smallest_image,
+        "data.crop_size",
+        size,
+        f"{model.name} needs at least {network.smallest_image}",
+    )
+
+
+def _check_method(config: ml_collections.ConfigDict) -> None:
+    """Looks for what the method does not have."""
+    for field in (
+        *("has.drop_rate", "acol.threshold", "adl.drop_rate", "adl.threshold"),
+        "cutmix.probability",
+    ):
+        value = _get(config, field)
+        _require(0 <= value <= 1, field, value, "must lie in [0, 1]")
+    for field in ("spg.thresholds_b2", "spg.thresholds_b1", "spg.thresholds_c"):
+        value = _get(config, field)
+        _require(
+            len(value) == 2 and 0 <= value[1] <= value[0] <= 1,
+            field,
+            value,
+            "must be two bounds in [0, 1], the higher first",
+        )
+    grids = config.has.grid_sizes
+    _require(
+        len(grids) > 0 and all(isinstance(side, int) and side >= 0 for side in grids),
+        "has.grid_sizes",
+        grids,
+        "must be sides in whole pixels, 0 for images that stay whole",
+    )
+    name = config.method
+    networks = METHODS[name].networks
+    _require(
+        networks is None or config.model.name in networks,
+        "method",
+        name,
+        f"is not defined for model.name={config.model.name}, only for {', '.join(networks or ())}",
+    )
+    _require(
+        METHODS[name].one_map or not config.ega.enabled,
+        "ega.enabled",
+        config.ega.enabled,
+        f"{name} has several class maps an image, EGA wants one; set it to false",
+    )
+    _require(
+        name != "danet" or config.danet.hierarchy,
+        "danet.hierarchy",
+        config.danet.hierarchy,
+        "danet needs the classes' hierarchy: set a CSV file with a line class,parent,root for each "
+        "class (configs/hierarchies has those of CUB and of creatures)",
+    )
+
+
+def _get(config: ml_collections.ConfigDict, field: str) -> object:
+    for name in field.split("."):
+        if name not in config:
+            raise ConfigError(
+                f"config.{field} is missing: the config was written by another version; give the "
+                "recipe as --config too"
+            )
+        config = config[name]
+    return config
+
+
+def _require(condition: bool, field: str, value: object, remedy: str) -> None:
+    if not condition:
+        raise ConfigError(f"config.{field}={value!r}: {remedy}")

@@ -1,0 +1,1 @@
+"""The embedded data set: animals drawn on the spot."""

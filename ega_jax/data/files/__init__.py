@@ -1,0 +1,1 @@
+"""Pictures, masks and the field's text files, as they lie on a disk."""

@@ -1,0 +1,1 @@
+"""Published data sets, laid out as the recipes want them."""

@@ -1,0 +1,1 @@
+"""Data sets prepared by TFDS: reading, indexing and making them."""

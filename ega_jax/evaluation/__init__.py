@@ -1,0 +1,1 @@
+"""A trained network over a split, to figures, intervals, tables and pictures."""

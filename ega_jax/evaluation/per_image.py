@@ -1,0 +1,154 @@
+"""Results image by image and class by class, as tables and as CSV files.
+
+`per_image_<split>.csv` has a line for every image, in the order of evaluation:
+
+| column | |
+| --- | --- |
+| `image_id`, `label` | as in the data set; labels count from 0, `classes.json` has their names |
+| `prediction`, `probability` | best class, by ten crops if they are used; how probable, 0 to 1 |
+| `top1`, `top5` | 1 if the label is the best class, is among the best five; else 0 |
+| `threshold` | at which the box is cut out of the map of the true class |
+| `x0`, `y0`, `x1`, `y1` | box of the largest contour, in pixels of the original image |
+| `iou` | with the true box that it fits best, as the evaluator measures it, on the map |
+| `correct` | 1 if that is at least 0.5, else 0 |
+| `mask_threshold` | from which on a pixel's score counts as object |
+| `mask_iou` | of these pixels with the true mask, 0 to 1 |
+
+Columns that the split cannot give (no classifier, boxes, masks) are absent. The threshold is that
+of CorLoc's `val` in `results.json`, or the fixed one where there is no validation split. The mask's
+has the best IoU of all masks of the validation split together, or is the fixed one too.
+
+`per_class_<split>.csv` has a line for every class with an image, in the order of the labels:
+`label`, `class`, `images`, then in percent `top1_cls_err`, `top5_cls_err`, `corloc_err` and
+`top1_loc_err`, the latter at the threshold above (that in `results.json` is at its own), and
+`mean_iou`, `mean_mask_iou`, 0 to 1.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ega_jax import localization
+from ega_jax.data.source import Source
+from ega_jax.evaluation.scores import Scores
+from ega_jax.runtime import files
+
+Table = dict[str, Any]  # columns of equal length, by name
+
+_FORMATS = {"threshold": ".6g", "mask_threshold": ".6g"}  # others: six decimals
+_WORST = 3
+
+
+def per_image(
+    scores: Scores, source: Source, threshold: float, mask_threshold: float | None = None
+) -> Table:
+    """Lists the images of a split; see the module's docstring.
+
+    Args:
+      scores: of the split, with its records.
+      source: the split.
+      threshold: of the boxes, one of those counted.
+      mask_threshold: of the masks, one of those counted; None: the same.
+
+    Returns:
+      The columns, as arrays `[N]`.
+    """
+    rows = scores.records.to_arrays()
+    index = rows["index"]
+    result: Table = {
+        "image_id": np.array(source.image_ids, object)[index],
+        "label": source.labels[index],
+    }
+    if scores.classified:
+        result |= {name: rows[name] for name in ("prediction", "probability", "top1", "top5")}
+    if scores.boxes is not None:
+        result |= _boxes(scores, source, rows, threshold)
+    if scores.pixels is not None:
+        at = threshold if mask_threshold is None else mask_threshold
+        bin_of = int(np.abs(scores.pixels.thresholds - at).argmin())
+        ious = localization.mask_ious(rows["foreground"], rows["background"], bin_of)
+        result |= {"mask_threshold": np.full(len(index), at), "mask_iou": ious}
+    return result
+
+
+def _boxes(
+    scores: Scores, source: Source, rows: Mapping[str, np.ndarray], threshold: float
+) -> Table:
+    outcomes = localization.BoxOutcomes.of_rows(rows, scores.boxes.thresholds)
+    boxes = outcomes.largest_at(threshold)
+    side = int(rows["map_size"][0])
+    sizes = np.asarray(source.image_sizes)[rows["index"]]
+    ious = np.empty(len(boxes))
+    for i, index in enumerate(rows["index"]):
+        truths = localization.scale_boxes(source.boxes[index], sizes[i], side)
+        ious[i] = localization.box_ious(boxes[i : i + 1], truths).max()
+    corners = localization.boxes_in_images(boxes, (side, side), sizes)
+    return {
+        "threshold": np.full(len(boxes), threshold),
+        **dict(zip(("x0", "y0", "x1", "y1"), corners.T, strict=True)),
+        "iou": ious,
+        "correct": ious >= 0.5,
+    }
+
+
+def per_class(images: Table, class_names: Sequence[str]) -> Table:
+    """Sums a table of images up by class; see the module's docstring.
+
+    Args:
+      images: as `per_image` gives it.
+      class_names: in the order of the labels.
+    """
+    labels = images["label"]
+    numbers = np.bincount(labels, minlength=len(class_names))
+    used = np.flatnonzero(numbers)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        sums = np.bincount(labels, np.asarray(values, np.float64), minlength=len(class_names))
+        return sums[used] / numbers[used]
+
+    result: Table = {
+        "label": used,
+        "class": np.array(class_names, object)[used],
+        "images": numbers[used],
+    }
+    if "top1" in images:
+        result["top1_cls_err"] = 100 - 100 * mean(images["top1"])
+        result["top5_cls_err"] = 100 - 100 * mean(images["top5"])
+    if "correct" in images:
+        result["corloc_err"] = 100 - 100 * mean(images["correct"])
+        if "top1" in images:
+            result["top1_loc_err"] = 100 - 100 * mean(images["correct"] & images["top1"])
+        result["mean_iou"] = mean(images["iou"])
+    if "mask_iou" in images:
+        result["mean_mask_iou"] = mean(images["mask_iou"])
+    return result
+
+
+def worst(classes: Table) -> str:
+    """Names in a line or two the classes with the highest errors, the first ones where equal."""
+    lines = []
+    for name in ("top1_cls_err", "corloc_err"):
+        if name in classes:
+            order = np.argsort(-classes[name], kind="stable")[:_WORST]
+            few = ", ".join(f"{classes['class'][i]} {classes[name][i]:.1f}" for i in order)
+            lines.append(f"  worst classes, {name}: {few}")
+    return "\n".join(lines)
+
+
+def write_csv(path: str | os.PathLike, table: Table) -> None:
+    """Writes a table with its column names in the first line; whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*(_texts(name, column) for name, column in table.items()), strict=True))
+    files.write_text(path, text.getvalue())
+
+
+def _texts(name: str, column: np.ndarray) -> list[Any]:
+    if column.dtype.kind == "f":
+        return [format(value, _FORMATS.get(name, ".6f")) for value in column.tolist()]
+    return column.astype(int).tolist() if column.dtype.kind == "b" else column.tolist()

@@ -1,0 +1,119 @@
+"""What a run leaves of the splits it scored: figures, their intervals, tables."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from ega_jax.data.source import Source
+from ega_jax.evaluation import bootstrap, drawing, per_image
+from ega_jax.evaluation.evaluator import Evaluator
+from ega_jax.evaluation.overlays import pictures
+from ega_jax.evaluation.scores import Scores
+from ega_jax.evaluation.tables import table
+from ega_jax.runtime import distributed
+
+logger = logging.getLogger(__name__)
+
+NAMES = {"val": "validation", "test": "test"}  # of the splits, in results.json and file names
+
+
+def report_splits(
+    scores: Mapping[str, Scores],
+    sources: Mapping[str, Source],
+    workdir: str | os.PathLike,
+    *,
+    threshold: float,
+    resamples: int,
+) -> dict[str, Any]:
+    """Writes `per_image_<split>.csv` and `per_class_<split>.csv`, and logs the figures.
+
+    Args:
+      scores: of `val`, `test` or both, with their records.
+      sources: the same splits.
+      workdir: receives the files.
+      threshold: the fixed one.
+      resamples: for the intervals (`bootstrap.intervals`); 0: none.
+
+    Returns:
+      The part of `results.json` that is about splits: the figures of `validation` and `test`, and
+      in `intervals` the same names with `[low, high]` for figures.
+    """
+    figures: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    validation = scores.get("val")
+    box_threshold = mask_threshold = threshold
+    if validation is not None and validation.boxes is not None:
+        box_threshold = validation.boxes.oracle()["threshold"]
+    if validation is not None and validation.pixels is not None:
+        mask_threshold = validation.pixels.best_iou_threshold()
+    for split, name in NAMES.items():
+        if split not in scores:
+            continue
+        settings = (threshold, validation if split == "test" else None)
+        figures[name] = scores[split].figures(*settings)
+        if resamples:
+            intervals[name] = bootstrap.intervals(scores[split], *settings, resamples=resamples)
+        images = per_image.per_image(scores[split], sources[split], box_threshold, mask_threshold)
+        classes = per_image.per_class(images, sources[split].class_names)
+        per_image.write_csv(epath.Path(workdir) / f"per_image_{name}.csv", images)
+        per_image.write_csv(epath.Path(workdir) / f"per_class_{name}.csv", classes)
+        lines = [table(figures[name], intervals.get(name)), per_image.worst(classes)]
+        logger.info("%s:\n%s", name, "\n".join(filter(None, lines)))
+    return figures | ({"intervals": intervals} if resamples else {})
+
+
+def report(
+    evaluator: "Evaluator",
+    variables: dict,
+    step: int,
+    sources: Mapping[str, Source],
+    workdir: str,
+    *,
+    validation: Scores | None = None,
+    writer: Any = None,
+) -> dict:
+    """Scores the test split, draws pictures, writes tables, and prints the figures.
+
+    Args:
+      evaluator: of the network.
+      variables: its parameters and statistics.
+      step: of the checkpoint.
+      sources: `test`, and `val` for the thresholds carried over; either may be absent.
+      workdir: receives `pictures/*.png` and the files of `per_image.py`.
+      validation: scores of the validation split, if they are known already.
+      writer: also receives the pictures, if given.
+
+    Returns:
+      What `results.json` holds, without times; without figures on all processes but the lead.
+    """
+    config = evaluator.config
+    scores: dict[str, Scores] = {}
+    if validation is not None:
+        scores["val"] = validation
+    elif "val" in sources:
+        scores["val"], _ = evaluator.score(variables, sources["val"])
+    if "test" in sources:
+        count = min(config.eval.pictures, len(sources["test"]))
+        keep = np.linspace(0, len(sources["test"]) - 1, count).round().astype(int).tolist()
+        scores["test"], examples = evaluator.score(variables, sources["test"], keep)
+    results = {"config": config.to_dict(), "step": step}
+    if not distributed.is_lead():
+        return results
+    results |= report_splits(
+        scores,
+        sources,
+        workdir,
+        threshold=config.eval.threshold,
+        resamples=config.eval.bootstrap,
+    )
+    if "test" in sources:
+        threshold = results["test"].get("val", {}).get("threshold", config.eval.threshold)
+        for name, sheet in pictures(sources["test"], examples, threshold).items():
+            drawing.save_png(epath.Path(workdir) / "pictures" / f"{name}.png", sheet)
+            if writer:
+                writer.write_images(step, {name: sheet[None]})
+    return results

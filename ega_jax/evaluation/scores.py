@@ -1,0 +1,186 @@
+"""What is known of a split once it is scored: counts, and the figures that they give."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ega_jax import localization
+from ega_jax.data.source import Source
+from ega_jax.evaluation.records import Records
+
+_PARTS = {
+    "boxes": localization.BoxCounts,
+    "pixels": localization.PixelCounts,
+    "records": Records,
+}
+
+
+@dataclasses.dataclass
+class Scores:
+    """Counts over the images of a split, and its images one by one.
+
+    All counts are sums: those of its parts add up to its own.
+
+    Attributes:
+      boxes: correct boxes by threshold; None if the split has no boxes.
+      pixels: histograms of the scores inside and outside the objects; None if it has no masks.
+      records: a row an image, see `add`; None where only counts are known.
+      images: images scored.
+      classified: images with a prediction: all, or 0 where only heat maps are scored.
+      top1: images whose best class is the true one.
+      top5: images whose true class is among the best five.
+      cropped: images classified by ten crops, on which `top1` and `top5` then rest.
+      top1_single: as `top1`, of the cropped images, by the whole image alone.
+    """
+
+    boxes: localization.BoxCounts | None
+    pixels: localization.PixelCounts | None
+    records: Records | None = None
+    images: int = 0
+    classified: int = 0
+    top1: int = 0
+    top5: int = 0
+    cropped: int = 0
+    top1_single: int = 0
+
+    @classmethod
+    def empty(cls, source: Source, thresholds: np.ndarray) -> "Scores":
+        """Returns the counts of no image, of the kinds that `source` can be scored with."""
+        return cls(
+            boxes=None if source.boxes is None else localization.BoxCounts(thresholds),
+            pixels=None if source.load_mask is None else localization.PixelCounts(thresholds),
+            records=Records(),
+        )
+
+    def add(
+        self,
+        source: Source,
+        index: int,
+        score_map: np.ndarray,
+        probabilities: np.ndarray | None = None,
+        single: np.ndarray | None = None,
+    ) -> None:
+        """Counts one image and keeps a row of it in `records`.
+
+        * `map_size`, the side of the map;
+        * of the classes `prediction`, its `probability`, whether the label is `top1` and `top5`;
+        * of boxes `highest`, `largest` and `correct` (`localization.BoxOutcomes`);
+        * of masks `foreground` and `background` (`localization.PixelCounts`), with 1000 thresholds
+          4 KB an image, or 8 KB if the map is wider than 256 pixels.
+
+        Args:
+          source: the split.
+          index: of the image.
+          score_map: `[S, S]` in [0, 1], the map of its true class.
+          probabilities: `[C]` of the classes; None if only the map is known.
+          single: `[C]` by the whole image alone, where `probabilities` are by ten crops.
+        """
+        size = len(score_map)
+        label = source.labels[index]
+        top1 = top5 = False
+        row: dict[str, Any] = {"map_size": np.int32(size)}
+        self.images += 1
+        if probabilities is not None:
+            order = np.argsort(-probabilities, kind="stable")
+            top1, top5 = bool(order[0] == label), bool(label in order[:5])
+            self.classified += 1
+            self.top1 += top1
+            self.top5 += top5
+            row |= {"prediction": np.int32(order[0]), "top1": top1, "top5": top5}
+            row["probability"] = np.float32(probabilities[order[0]])
+        if single is not None:
+            self.cropped += 1
+            self.top1_single += bool(single.argmax() == label)
+        if self.boxes is not None:
+            boxes = localization.scale_boxes(source.boxes[index], source.image_sizes[index], size)
+            outcome = self.boxes.add(score_map, boxes, top1, top5)
+            row |= localization.pack(outcome, len(self.boxes.thresholds), size)
+        if self.pixels is not None:
+            pixels = self.pixels.add(score_map, *source.load_mask(index, size))
+            kind = np.min_scalar_type(size**2)
+            row |= zip(("foreground", "background"), (p.astype(kind) for p in pixels), strict=True)
+        if self.records is not None:
+            self.records.add(index, **row)
+
+    def merge(self, other: "Scores") -> "Scores":
+        """Returns the counts of both parts of a split."""
+        parts = {name: getattr(self, name) for name in _PARTS}
+        return Scores(
+            **{
+                name: None if part is None else part.merge(getattr(other, name))
+                for name, part in parts.items()
+            },
+            **{name: getattr(self, name) + getattr(other, name) for name in _counts()},
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns everything as arrays by `<part>/<name>`, to be saved or sent to a process."""
+        arrays = {name: np.int64(getattr(self, name)) for name in _counts()}
+        for name in _PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                arrays |= {f"{name}/{key}": value for key, value in part.to_arrays().items()}
+                arrays[name] = np.bool_(True)  # even a part without rows is there
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Scores":
+        """Restores what `to_arrays` gave."""
+        parts: dict[str, Any] = {}
+        for name, kind in _PARTS.items():
+            prefix = f"{name}/"
+            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            parts[name] = kind.from_arrays(own) if name in arrays else None
+        return cls(**parts, **{name: int(arrays[name]) for name in _counts()})
+
+    @property
+    def selection(self) -> float:
+        """The figure that chooses the best checkpoint, higher is better, in percent.
+
+        MaxBoxAccV2 where there are boxes, else PxAP where there are masks, else Top-1 accuracy.
+        """
+        if self.boxes is not None:
+            return self.boxes.max_box_acc_v2()
+        if self.pixels is not None:
+            return self.pixels.pxap()
+        return 100 * self.top1 / self.images
+
+    def figures(self, threshold: float, validation: "Scores | None" = None) -> dict[str, Any]:
+        """Computes every metric that the split allows, in percent.
+
+        Args:
+          threshold: the fixed one.
+          validation: scores of the validation split, whose thresholds are carried over; None: the
+            result has no `val`.
+
+        Returns:
+          `images`; with a classifier `top1_cls_err` and `top5_cls_err`, by ten crops if they were
+          used, and then `top1_cls_err_single` by the whole image; with boxes `fixed`, `val` and
+          `oracle`, as `localization.BoxCounts` gives them; with masks `pxap`.
+        """
+        result: dict[str, Any] = {"images": self.images}
+        if self.classified:
+            result["top1_cls_err"] = 100 - 100 * self.top1 / self.images
+            result["top5_cls_err"] = 100 - 100 * self.top5 / self.images
+            if self.cropped:
+                result["top1_cls_err_single"] = 100 - 100 * self.top1_single / self.images
+        if self.boxes is not None:
+            kinds = {"fixed": self.boxes.at(threshold)}
+            if validation is not None and validation.boxes is not None:
+                kinds["val"] = self.boxes.carried_over(validation.boxes)
+            kinds["oracle"] = self.boxes.oracle()
+            for figures in kinds.values() if not self.classified else ():
+                for name in ("top1_loc_err", "top5_loc_err"):
+                    figures.pop(name)
+                    figures.get("thresholds", {}).pop(name, None)
+            result |= kinds
+        if self.pixels is not None:
+            result["pxap"] = self.pixels.pxap()
+        return result
+
+
+def _counts() -> list[str]:
+    """Names the fields that are sums of their own."""
+    return [field.name for field in dataclasses.fields(Scores) if field.name not in _PARTS]

@@ -1,0 +1,1 @@
+"""Weight files, read without executing anything in them, and networks started from them."""

@@ -1,0 +1,265 @@
+"""Starts a network from published weights, and converts weight files.
+
+    python -m ega_jax.models.weights --model=vgg16_bn vgg16_bn-6c64b313.pth vgg16_bn.safetensors
+
+A file holds torchvision's names and layouts; Keras's VGG16 is brought into them. The trunk is read;
+what lies behind the cut is left, and a head that the file does not have stays as it was drawn. What
+PyTorch and Keras do differently:
+
+* convolutions are `[out, in, h, w]` in PyTorch and `[h, w, in, out]` here, and in Keras;
+* momentum 0.1 of a batch norm is 0.9 here; epsilon is each network's own;
+* PyTorch's running variance is unbiased, ours biased. As read it gives the same features; training
+  on moves it towards a value smaller by a factor of 1 - 1 / (pixels in the batch);
+* Keras's VGG16 takes BGR: its first kernel is turned round, so that images stay RGB.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from etils import epath
+from flax import traverse_util
+
+from ega_jax.models import NETWORKS
+from ega_jax.models.network import Network
+from ega_jax.models.norm import AUX, MAIN
+from ega_jax.models.vgg import STAGES
+from ega_jax.models.weights.files import WeightFileError, read, read_metadata, write_safetensors
+
+logger = logging.getLogger(__name__)
+
+# Names of torchvision's networks -> ours, with the settings under which all of the file is read.
+MODELS = {
+    "vgg16": ("vgg16", {"batch_norm": False}),
+    "vgg16_bn": ("vgg16", {"batch_norm": True}),
+    "googlenet": ("googlenet", {"batch_norm": True}),
+    "inception_v3": ("inception_v3", {}),
+    "resnet50": ("resnet50", {"head_convs": 0}),
+    "alexnet": ("alexnet", {"batch_norm": False, "head_convs": 0}),
+}
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+_LISTED = 6  # names in a message; the rest is counted
+
+Place = tuple[str, ...]  # of an array among a network's variables, collection first
+
+
+def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
+    """Replaces drawn parameters and statistics by those of a file.
+
+    Args:
+      path: `.pth`, `.safetensors` or `.h5`, local or in a bucket; see `weight_files.read`.
+      network: the network they are for.
+      variables: its collections: `params`, `batch_stats`, `batch_stats_aux`.
+
+    Returns:
+      The same tree with NumPy arrays in the place of what was read. The auxiliary batch norm is a
+      copy of the main one.
+
+    Raises:
+      WeightFileError: the file is damaged, wants its images scaled otherwise, or does not fit the
+        network: lists what is missing, unknown, of another shape or not finite.
+    """
+    tensors, scalings = _read(path, network)
+    if network.input_scaling not in scalings:
+        raise WeightFileError(
+            f"{path} is for images scaled as {' or '.join(map(repr, scalings))}, not "
+            f"{network.input_scaling!r}; set --config.model.input_scaling={scalings[0]}, or, if "
+            "these weights were trained otherwise, save them as .safetensors with the metadata "
+            "input_scaling"
+        )
+    tensors = _fitting(path, network, tensors)
+    flat = traverse_util.flatten_dict(dict(variables))
+    drawn = set()
+    for place in flat:
+        if "aux" in place:
+            continue
+        name = _name(network, place)
+        if name in tensors:
+            flat[place] = _to_flax(tensors[name])
+        else:
+            drawn.add("/".join(place[1:-1]))
+    for place in flat:
+        if "aux" in place:
+            collection = MAIN if place[0] == AUX else place[0]
+            main = ("main" if part == "aux" else part for part in place[1:])
+            flat[place] = np.array(flat[collection, *main])
+    logger.info(
+        "Read %d tensors of %s; drawn anew: %s.%s",
+        len(tensors),
+        path,
+        ", ".join(sorted(drawn)) or "nothing",
+        " The auxiliary batch norm is a copy of the main one." if network.dual else "",
+    )
+    return traverse_util.unflatten_dict(flat)
+
+
+def convert(model: str, source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Writes what a network takes from a weight file, checked, as `.safetensors`.
+
+    Args:
+      model: a key of `MODELS`.
+      source: any file that `load` takes. If its name ends as torchvision's do, in the first eight
+        digits of its SHA-256, they are compared.
+      target: the file to write, with torchvision's names and layouts.
+
+    Raises:
+      WeightFileError: the file is damaged, not what its name says, or does not fit.
+    """
+    name, settings = MODELS[model]
+    network = NETWORKS[name](num_classes=1000, **settings)
+    tensors, scalings = _read(source, network)
+    classifier = tensors.get(f"{network.file_classifier}.bias")
+    if classifier is not None:
+        network = network.clone(num_classes=classifier.size)
+    digest = hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()
+    promised = re.search(r"-([0-9a-f]{8})\.pth$", os.fspath(source))
+    if promised and not digest.startswith(promised[1]):
+        raise WeightFileError(
+            f"{source} is not what its name says: its SHA-256 begins with {digest[:8]}, not "
+            f"{promised[1]}; fetch it again"
+        )
+    metadata = {"model": model, "source": epath.Path(source).name, "source_sha256": digest}
+    if len(scalings) == 1:
+        metadata["input_scaling"] = scalings[0]
+    taken = _fitting(source, network, tensors)
+    write_safetensors(target, taken, metadata)
+    print(
+        f"{target}: {len(taken)} of {len(tensors)} tensors, for input_scaling="
+        f"{' or '.join(scalings)}. SHA-256 of the source: {digest}, "
+        f"{'as its name says' if promised else 'its name promises none'}."
+    )
+
+
+def _read(path: str | os.PathLike, network: Network) -> tuple[dict, tuple[str, ...]]:
+    """Reads a file: its tensors as torchvision has them, and the input scalings that go with it."""
+    tensors = read(path)
+    if "block1_conv1.kernel" in tensors:
+        return _from_keras(tensors), ("caffe",)
+    scaling = read_metadata(path).get("input_scaling")
+    return tensors, (scaling,) if scaling else network.file_scalings()
+
+
+def _from_keras(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names and lays out Keras's VGG16 as torchvision does; unknown tensors keep their names."""
+    network = NETWORKS["vgg16"](num_classes=2, batch_norm=False)
+    convs = {
+        f"block{stage}_conv{i}": network.file_name((f"conv{stage}_{i}", "conv"))
+        for stage, (_, count) in enumerate(STAGES, start=1)
+        for i in range(1, count + 1)
+    }
+    dense = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
+    result = {}
+    for name, tensor in tensors.items():
+        layer, _, leaf = name.rpartition(".")
+        if layer == "block1_conv1" and leaf == "kernel":
+            tensor = tensor[:, :, ::-1]  # BGR to RGB
+        if leaf == "kernel" and tensor.ndim == 4:
+            tensor = tensor.transpose(3, 2, 0, 1)
+        result[f"{(convs | dense).get(layer, layer)}.{_LEAVES.get(leaf, leaf)}"] = tensor
+    return result
+
+
+def _fitting(
+    path: str | os.PathLike, network: Network, tensors: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Picks what the network reads; refuses a file that does not fit it."""
+    example = jax.ShapeDtypeStruct(
+        (1, network.smallest_image, network.smallest_image, 3), "float32"
+    )
+    shapes = jax.eval_shape(
+        lambda key, images: network.init(key, images, train=False), jax.random.key(0), example
+    )
+    wanted = {
+        _name(network, place): _torch_shape(leaf.shape, place)
+        for place, leaf in traverse_util.flatten_dict(dict(shapes)).items()
+    }
+    wanted.pop(None, None)
+    bias = f"{network.file_classifier}.bias"
+    if bias in wanted and (bias not in tensors or tensors[bias].shape != wanted[bias]):
+        if bias in tensors:
+            logger.info(
+                "The classifier of %s has %d classes, the data %d: it is drawn anew.",
+                path,
+                tensors[bias].size,
+                network.num_classes,
+            )
+        del wanted[bias], wanted[f"{network.file_classifier}.weight"]
+    faults = {
+        "missing": [name for name in wanted if name not in tensors],
+        "unknown": [
+            name
+            for name in sorted(tensors)
+            if name not in wanted
+            and not name.startswith(network.cut)
+            and not name.endswith(".num_batches_tracked")
+        ],
+        "of another shape": [
+            f"{name} {list(tensors[name].shape)} for {list(shape)}"
+            for name, shape in wanted.items()
+            if name in tensors and tensors[name].shape != shape
+        ],
+        "not finite": [
+            name for name in wanted if name in tensors and not np.isfinite(tensors[name]).all()
+        ],
+    }
+    if any(faults.values()):
+        lists = "; ".join(f"{kind}: {_some(names)}" for kind, names in faults.items() if names)
+        has_norm = any(name.endswith(".running_mean") for name in tensors)
+        if has_norm != network.batch_norm:
+            remedy = f"; the file wants --config.model.batch_norm={has_norm}"
+        elif network.width != 1:
+            remedy = "; published weights want --config.model.width=1"
+        else:
+            remedy = ""
+        raise WeightFileError(
+            f"{path} does not fit {type(network).__name__} (width {network.width:g}, "
+            f"{'with' if network.batch_norm else 'without'} batch norm): {lists}{remedy}"
+        )
+    return {name: tensors[name] for name in wanted}
+
+
+def _name(network: Network, place: Place) -> str | None:
+    """Returns the name in the file of an array, None if files do not have it."""
+    _, *module, leaf = (part for part in place if part != "main")
+    if "aux" in module or module[0].startswith("insert_"):
+        return None
+    if not module[0].startswith("head"):
+        prefix = network.file_name(tuple(module))
+    elif module == ["head", "classifier"] and network.head_convs == 0 and network.file_classifier:
+        prefix = network.file_classifier
+    else:
+        return None
+    return f"{prefix}.{_LEAVES[leaf]}"
+
+
+def _torch_shape(shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
+    """Returns a parameter's shape in PyTorch's layout; the classifier is a dense layer there."""
+    if place[-1] != "kernel":
+        return shape
+    height, width, inputs, outputs = shape
+    return (outputs, inputs) if "classifier" in place else (outputs, inputs, height, width)
+
+
+def _to_flax(tensor: np.ndarray) -> np.ndarray:
+    """Turns PyTorch's layout into ours, in float32."""
+    if tensor.ndim == 2:
+        tensor = tensor[..., np.newaxis, np.newaxis]
+    if tensor.ndim == 4:
+        tensor = tensor.transpose(2, 3, 1, 0)
+    return np.ascontiguousarray(tensor, np.float32)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,260 @@
+"""The training loop: build, restore, step, log, validate, save, stop cleanly, evaluate."""
+
+import contextlib
+import functools
+import logging
+import time
+from typing import Any
+
+import jax
+import ml_collections
+from clu import metric_writers, parameter_overview
+from etils import epath
+
+from ega_jax.aot import batch_size
+from ega_jax.aot.lower import DataFacts, jit_train_step
+from ega_jax.config import build, store
+from ega_jax.config.check import check
+from ega_jax.data import cache
+from ega_jax.data.pipeline import train_batches
+from ega_jax.evaluation.evaluator import Evaluator, variables_of
+from ega_jax.evaluation.reports import report
+from ega_jax.evaluation.scores import Scores
+from ega_jax.evaluation.tables import flatten
+from ega_jax.models.weights import load
+from ega_jax.runtime import distributed, files
+from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.sharding import Placement
+from ega_jax.training import steps
+from ega_jax.training.profiling import StepProfiler
+from ega_jax.training.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+# What a run that was told to stop exits with: EX_TEMPFAIL, "the same command again goes on".
+STOPPED = 75
+
+_BRIEF = ("top1_cls_err", "fixed/corloc_err", "oracle/corloc_err", "oracle/max_box_acc_v2", "pxap")
+
+
+def train(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = "last") -> dict:
+    """Trains, or goes on with, the run in `workdir`, then evaluates it.
+
+    Killed at any moment and called again, it ends with the same parameters as if never killed.
+
+    Args:
+      config: see `configs/base.py`.
+      workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`.
+      checkpoint: which one to go on from: `last`, `best`, a step or a path; later ones are moved to
+        `checkpoints/set_aside`.
+
+    Returns:
+      What `results.json` holds.
+
+    Raises:
+      ConfigError, DataError, ValueError: the config or the data cannot be used.
+      CheckpointError: the checkpoint is damaged or of another model.
+      WeightFileError: the pretrained weights are damaged or of another network.
+      NonFiniteLoss: a loss term is not finite; the last good checkpoint is kept.
+      SystemExit: with code `STOPPED`, after saving, when told to stop by SIGTERM.
+    """
+    began = time.monotonic()
+    trainer = Trainer(config, workdir)
+    with Checkpoints(workdir, keep=config.checkpoint.keep) as saved:
+        state = trainer.start(saved, checkpoint)
+        with contextlib.closing(_writer(workdir)) as writer:
+            state = trainer.loop(state, saved, writer)
+            return trainer.finish(state, saved, writer, began)
+
+
+class Trainer:
+    """Everything that a run needs, built and checked before the first step."""
+
+    def __init__(self, config: ml_collections.ConfigDict, workdir: str):
+        """Builds data, network, optimizer and the compiled step; writes nothing yet."""
+        self.placement = Placement()
+        check(config, self.placement.num_devices)
+        self.workdir = epath.Path(workdir)
+        weights = config.model.pretrained
+        if weights and not exist(workdir) and not epath.Path(weights).exists():
+            raise ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
+        self.sources = build.sources(config)
+        self.source = self.sources["train"]
+        if config.data.cache == "memory":
+            cache.check_fits(self.source, config.data.resize_size)
+        facts = DataFacts(self.source.num_classes, len(self.source))
+        self.config = config = batch_size.settle(config, workdir, facts, self.placement)
+        self.total_steps = build.total_steps(config, len(self.source))
+        self.schedule = build.schedule(config, len(self.source))
+        self.model = model = build.model(config, self.source.num_classes)
+        tx = build.optimizer(config, self.schedule)
+        self.evaluator = Evaluator(config, model, self.placement)
+        self.init = functools.partial(
+            steps.init_state, model=model, tx=tx, image_size=config.data.crop_size
+        )
+        self._check_head_modules()
+        self.step = jit_train_step(config, model, tx, self.placement)
+        self.images_per_second = 0.0
+
+    def _check_head_modules(self) -> None:
+        """Refuses names of no module: the head would learn as slowly as the trunk, unnoticed."""
+        wanted = self.config.optimizer.head_modules
+        if tuple(wanted) == ("head",):
+            return
+        modules = jax.eval_shape(self.init, jax.random.key(0)).params
+        for prefix in wanted:
+            if not any(module.startswith(prefix) for module in modules):
+                raise ConfigError(
+                    f"config.optimizer.head_modules={wanted!r}: no module of the network begins "
+                    f"with {prefix!r}; there are {', '.join(modules)}"
+                )
+
+    def start(self, saved: Checkpoints, checkpoint: str) -> steps.TrainState:
+        """Draws a fresh state or restores one, and writes what the run is into the workdir."""
+        key = jax.random.key(self.config.seed)
+        if saved.latest_step is None and checkpoint == "last":
+            state = jax.jit(self.init, out_shardings=self.placement.replicated)(key)
+            if self.config.model.pretrained:
+                state = self.read_pretrained(state)
+        else:
+            path = find(self.workdir, checkpoint)
+            if (self.workdir / "config.json").exists():
+                store.check_same_network(self.config, self.workdir)
+            state = self.restore(path)
+            saved.set_aside_after(int(state.step))
+            logger.info("Going on from step %d (%s).", int(state.step), path)
+            if self.config.model.pretrained:
+                logger.info("%s is not read again.", self.config.model.pretrained)
+        if distributed.is_lead():
+            store.save(self.config, self.workdir)
+            store.save_class_names(self.source.class_names, self.workdir)
+        logger.info(
+            "Parameters:\n%s",
+            parameter_overview.get_parameter_overview(state.params, include_stats=False),
+        )
+        logger.info(
+            "%s: %d images, %d classes; %d steps of %d images on %d device(s), %d process(es).",
+            self.source.name,
+            len(self.source),
+            self.source.num_classes,
+            self.total_steps,
+            self.config.batch_size,
+            self.placement.num_devices,
+            jax.process_count(),
+        )
+        return state
+
+    def read_pretrained(self, state: steps.TrainState) -> steps.TrainState:
+        """Puts a weight file's parameters and statistics into a fresh state."""
+        variables = {"params": state.params, **state.model_state}
+        variables = load.load(self.config.model.pretrained, self.model, variables)
+        variables = self.placement.replicate(variables)
+        return state.replace(params=variables.pop("params"), model_state=variables)
+
+    def restore(self, path: Any) -> steps.TrainState:
+        """Reads a checkpoint of this run's network and optimizer."""
+        template = jax.eval_shape(self.init, jax.random.key(0))
+        return restore(path, template, sharding=self.placement.replicated)
+
+    def loop(self, state: steps.TrainState, saved: Checkpoints, writer: Any) -> steps.TrainState:
+        """Runs the remaining steps; the state it returns is saved."""
+        config, first = self.config, int(state.step)
+        eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
+        progress = Progress(writer, self.schedule, first, self.total_steps, config.batch_size)
+        profiler = StepProfiler(self.workdir, config.profile, start=first, total=self.total_steps)
+        source = self.source
+        if config.data.cache == "memory" and first < self.total_steps:
+            source = cache.in_memory(source, config.data.resize_size)
+        batches = train_batches(
+            source,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            start_step=first,
+            num_steps=self.total_steps,
+            resize_size=config.data.resize_size,
+            crop_size=config.data.crop_size,
+            flip=config.data.flip,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        with (
+            contextlib.closing(batches),
+            contextlib.closing(profiler),
+            distributed.stop_signal() as told_to_stop,
+        ):
+            for step, batch in enumerate(batches, start=first + 1):
+                profiler.begin(step)
+                with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                    state, sums = self.step(state, self.placement.put_batch(batch))
+                progress.add(step, sums)
+                if step == profiler.last:
+                    with progress.pause():
+                        profiler.close()
+                last = step == self.total_steps
+                if step % config.log_every_steps == 0 or last:
+                    progress.report()
+                if eval_every and step % eval_every == 0 and not last and "val" in self.sources:
+                    with progress.pause():
+                        self.validate(state, saved, writer)
+                stop = told_to_stop(step)
+                if step % config.checkpoint.every_steps == 0 or last or stop:
+                    with progress.pause():
+                        progress.check()  # never save a state that a bad loss has spoilt
+                        saved.save(state)
+                if stop:
+                    saved.wait()
+                    logger.info("Told to stop: saved step %d.", step)
+                    raise SystemExit(STOPPED)
+        self.images_per_second = progress.overall()
+        return state
+
+    def validate(self, state: steps.TrainState, saved: Checkpoints, writer: Any) -> Scores:
+        """Scores the validation split, logs it, and saves the state if it is the best so far."""
+        step = int(state.step)
+        scores, _ = self.evaluator.score(variables_of(state), self.sources["val"])
+        figures = flatten(scores.figures(self.config.eval.threshold))
+        writer.write_scalars(step, {f"val/{name}": value for name, value in figures.items()})
+        best = saved.save_if_best(state, scores.selection)
+        logger.info(
+            "Step %d, val: %s%s",
+            step,
+            ", ".join(f"{name} {figures[name]:.1f}" for name in _BRIEF if name in figures),
+            " (best so far)" if best else "",
+        )
+        return scores
+
+    def finish(
+        self, state: steps.TrainState, saved: Checkpoints, writer: Any, began: float
+    ) -> dict:
+        """Scores validation and test splits with the checkpoint asked for; writes the results."""
+        validation = None
+        if "val" in self.sources:
+            validation = self.validate(state, saved, writer)
+            saved.wait()
+            if self.config.eval.checkpoint == "best":
+                best = self.restore(find(self.workdir, "best"))
+                if int(best.step) != int(state.step):
+                    state, validation = best, None
+        results = report(
+            self.evaluator,
+            variables_of(state),
+            int(state.step),
+            self.sources,
+            self.workdir,
+            validation=validation,
+            writer=writer,
+        )
+        results["seconds"] = round(time.monotonic() - began, 1)
+        if self.images_per_second:  # unknown where all steps had been made before
+            results["images_per_second"] = round(self.images_per_second, 2)
+        if distributed.is_lead():
+            files.write_json(self.workdir / "results.json", results)
+        return results
+
+
+def _writer(workdir: str) -> metric_writers.MetricWriter:
+    """Returns what writes TensorBoard's events; nothing on all processes but one."""
+    if distributed.is_lead():
+        return metric_writers.SummaryWriter(workdir)
+    return metric_writers.MultiWriter([])

@@ -1,0 +1,1 @@
+"""The objective, the steps that lower it, and what goes on between them."""

@@ -1,0 +1,161 @@
+"""Train, evaluation and prediction steps: pure functions, written over the global batch."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ega_jax.methods.base import View
+from ega_jax.methods.readers import Reader
+from ega_jax.training.accumulate import in_parts
+from ega_jax.training.objective import Objective
+
+
+class TrainState(struct.PyTreeNode):
+    """All that training carries from step to step, and all that a checkpoint holds.
+
+    Attributes:
+      step: scalar int32, number of updates made.
+      params: parameters of the network, float32.
+      model_state: batch norm statistics: `batch_stats` and, with an adversarial pass,
+        `batch_stats_aux`.
+      opt_state: of the optimizer.
+    """
+
+    step: jax.Array
+    params: Any
+    model_state: Any
+    opt_state: Any
+
+
+def init_state(
+    key: jax.Array,
+    *,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    image_size: int,
+) -> TrainState:
+    """Initialises parameters, statistics and optimizer for images of `image_size` pixels."""
+    images = jnp.zeros((1, image_size, image_size, 3))
+    variables = dict(model.init(key, images, train=False))
+    params = variables.pop("params")
+    return TrainState(jnp.zeros((), jnp.int32), params, variables, tx.init(params))
+
+
+def as_float(images: jax.Array) -> jax.Array:
+    """Maps uint8 images to float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    ega: Objective,
+    seed: int,
+    accumulate: int = 1,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Makes one update.
+
+    Args:
+      state: see `TrainState`; donated by the caller's `jax.jit`.
+      batch: `image` `[B, H, W, 3]` uint8, `label` `[B]` int32, `mask` `[B]` bool.
+      model: the network.
+      tx: the optimizer.
+      ega: the objective.
+      seed: of the run; with the step it determines all randomness, so nothing needs carrying.
+      accumulate: number of parts that the batch is gone through in, see `in_parts`.
+
+    Returns:
+      The new state, and masked sums over the batch of every term (divide by `count`), with
+      `grad_norm`, the gradient's global norm.
+    """
+
+    def objective(model_state, batch, key):
+        batch = {**batch, "image": as_float(batch["image"])}
+        return ega.loss_and_grads(model, state.params, model_state, batch, key)
+
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    grads, sums, model_state = in_parts(objective, accumulate)(state.model_state, batch, key)
+    return update(state, grads, model_state, tx=tx), sums | {"grad_norm": optax.tree.norm(grads)}
+
+
+def update(
+    state: TrainState, grads: Any, model_state: Any, *, tx: optax.GradientTransformation
+) -> TrainState:
+    """Moves the parameters, and takes the new statistics."""
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    return TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        model_state=model_state,
+        opt_state=opt_state,
+    )
+
+
+def view(variables: dict, images: jax.Array, model: nn.Module) -> View:
+    """Looks at images `[B, H, W, 3]` uint8 with a trained network, main batch norm only."""
+
+    def forward(images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return model.apply(variables, images, train=False)
+
+    images = as_float(images)
+    logits, out = forward(images)
+    return View(images, logits, out, forward)
+
+
+def eval_step(
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module, reader: Reader
+) -> dict[str, jax.Array]:
+    """Classifies a batch and draws the maps of the true classes.
+
+    Args:
+      variables: `params` and `batch_stats`.
+      batch: `image` `[B, H, W, 3]` uint8 and `label` `[B]`.
+      model: the network.
+      reader: reads maps off it.
+
+    Returns:
+      `probabilities` `[B, C]` float32 and `cams` `[B, h, w]` float32.
+    """
+    seen = view(variables, batch["image"], model)
+    maps = reader(seen, batch["label"][:, None])
+    return {"probabilities": jax.nn.softmax(seen.logits), "cams": maps[..., 0]}
+
+
+def crops_step(
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module
+) -> dict[str, jax.Array]:
+    """Classifies by the mean of the softmax scores over crops (paper, section 4.1).
+
+    Args:
+      variables: `params` and `batch_stats`.
+      batch: `image` `[B, crops, H, W, 3]` uint8.
+      model: the network.
+
+    Returns:
+      `probabilities` `[B, C]` float32.
+    """
+    crops = batch["image"]
+    flat = crops.reshape(-1, *crops.shape[2:])
+    logits, _ = model.apply(variables, as_float(flat), train=False)
+    scores = jax.nn.softmax(logits).reshape(*crops.shape[:2], -1)
+    return {"probabilities": scores.mean(axis=1)}
+
+
+def predict_step(
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module, reader: Reader, top_k: int
+) -> dict[str, jax.Array]:
+    """Finds the `top_k` classes of each image and their maps; needs no labels.
+
+    Returns:
+      `scores` and `classes` `[B, top_k]`, best first; `cams` `[B, h, w, top_k]`.
+    """
+    seen = view(variables, batch["image"], model)
+    scores, classes = jax.lax.top_k(jax.nn.softmax(seen.logits), top_k)
+    return {"scores": scores, "classes": classes, "cams": reader(seen, classes)}

@@ -1,0 +1,354 @@
+"""Checks of the config, and its way to a file and back."""
+
+import json
+import math
+
+import ml_collections
+import pytest
+
+from configs import base, folder, quickstart, rows
+from ega_jax.config import build, store
+from ega_jax.config.check import check
+from ega_jax.methods import METHODS
+from ega_jax.models.network import single
+from ega_jax.ops.losses import PROBABILITIES
+from ega_jax.runtime.errors import ConfigError
+
+
+def creatures():
+    config = base.get_config()
+    config.data.name = "creatures"
+    return config
+
+
+RECIPES = {
+    "base": base.get_config,
+    "base with creatures": creatures,
+    "folder": folder.get_config,
+    **{f"quickstart:{row}": lambda row=row: quickstart.get_config(row) for row in rows.ROWS},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_are_valid(recipe):
+    config = RECIPES[recipe]()
+    check(config)
+    check(config, num_devices=4)
+    with pytest.raises((AttributeError, KeyError), match="lambda_claen"):
+        config.ega.lambda_claen = 2.0
+
+
+@pytest.mark.parametrize(
+    ("row", "adversarial", "entropy"),
+    [
+        ("ega", True, True),
+        ("cam", False, False),
+        ("adversarial", True, False),
+        ("entropy", False, True),
+        *((probability, True, True) for probability in PROBABILITIES),
+    ],
+)
+def test_quickstart_rows(row, adversarial, entropy):
+    ega = build.objective(quickstart.get_config(row))
+    assert (ega.attack is not None) == adversarial
+    assert (ega.lambda_clean > 0) == (ega.lambda_adv > 0) == entropy
+    if row in PROBABILITIES:
+        assert ega.probability == row
+
+
+def test_quickstart_has_no_such_row():
+    with pytest.raises(ValueError, match="egaa.*choose one of.*adversarial"):
+        quickstart.get_config("egaa")
+
+
+@pytest.mark.parametrize("row", rows.ROWS)
+def test_quickstart_rows_build(row):
+    config = quickstart.get_config(row)
+    assert build.objective(config).method == build.method(config)
+    model = build.model(config, 10)
+    expected = {  # stages behind which something is put
+        "adl": {"pool3", "conv4_3", "conv5_3"},
+        "nl_ccam": {"pool2", "pool3", "pool4", "conv5_3"},
+    }
+    assert set(model.inserts) == expected.get(row, set())
+    assert (model.ending is not single) == (row in ("acol", "spg", "danet"))
+    assert model.dual == (build.objective(config).attack is not None)
+
+
+def test_settings_reach_the_methods():
+    """Every field of a section is one of the method's, and its value arrives there."""
+    changes = {
+        "has": {"grid_sizes": (0, 7), "drop_rate": 0.4},
+        "acol": {"threshold": 0.3},
+        "spg": {
+            "thresholds_b2": (0.8, 0.2),
+            "thresholds_b1": (0.6, 0.1),
+            "thresholds_c": (0.9, 0.3),
+        },
+        "adl": {"drop_rate": 0.1, "threshold": 0.2},
+        "cutmix": {"beta": 2.0, "probability": 0.1},
+        "danet": {"num_maps": 5, "alpha": 0.3},
+        "ccam": {"function": "linear"},
+        "nl_ccam": {"function": "linear"},
+    }
+    for name, values in changes.items():
+        config = quickstart.get_config(name)
+        section = config["ccam" if name == "nl_ccam" else name]
+        assert set(section) - {"hierarchy"} == set(values)
+        section.update(values)
+        check(config)
+        method = build.method(config)
+        assert {field: getattr(method, field) for field in values} == values
+
+
+IMPOSSIBLE = [
+    ("batch_size", 0),
+    ("batch_size", -4),
+    ("steps", 0),
+    ("epochs", 0.0),
+    ("epochs", -1.0),
+    ("epochs", math.inf),
+    ("epochs", math.nan),
+    ("log_every_steps", 0),
+    ("accumulate", 0),
+    ("profile", -1),
+    ("remat", "all"),
+    ("data.name", "imagenet"),
+    ("data.cache", "disk"),
+    ("data.val_root", "tfds/cub/1.0.0"),  # with data.name=folder
+    ("data.num_classes", 1),
+    ("data.train_images", 0),
+    ("data.val_images", -1),
+    ("data.test_images", -1),
+    ("data.crop_size", 0),
+    ("data.crop_size", 272),  # beyond resize_size
+    ("data.crop_size", 100),  # no multiple of the stride
+    ("model.name", "vgg19"),
+    ("model.width", 0.0),
+    ("model.width", math.nan),
+    ("model.feature_stride", 32),
+    ("model.head_convs", -1),
+    ("model.input_scaling", "zero-mean"),
+    ("model.dropout", 1.0),
+    ("model.dropout", -0.1),
+    ("model.dtype", "float16"),
+    ("ega.epsilon", -1.0),
+    ("ega.epsilon", math.nan),
+    ("ega.num_steps", -1),
+    ("ega.step_size", -1.0),
+    ("ega.lambda_clean", -1.0),
+    ("ega.lambda_adv", math.nan),
+    ("ega.probability", "softmax"),
+    ("ega.reduction", "max"),
+    ("ega.attack_bn_mode", "batch"),
+    ("ega.attack_space", "signed"),
+    ("ega.ce_weight", -1.0),
+    ("method", "drop"),
+    ("has.grid_sizes", ()),
+    ("has.grid_sizes", (16, -1)),
+    ("has.grid_sizes", (0.5,)),
+    ("has.drop_rate", 1.5),
+    ("acol.threshold", -0.1),
+    ("spg.thresholds_b2", (0.1, 0.2)),  # the lower first
+    ("spg.thresholds_b1", (0.5,)),
+    ("spg.thresholds_c", (1.1, 0.5)),
+    ("adl.drop_rate", math.nan),
+    ("adl.threshold", 2.0),
+    ("cutmix.beta", 0.0),
+    ("cutmix.probability", -0.5),
+    ("danet.num_maps", 1),  # half of three maps has no pairs
+    ("danet.alpha", -0.1),
+    ("ccam.function", "cubic"),
+    ("cam.reader", "cam"),
+    ("optimizer.name", "lamb"),
+    ("optimizer.learning_rate", 0.0),
+    ("optimizer.learning_rate", math.nan),
+    ("optimizer.head_multiplier", -1.0),
+    ("optimizer.head_modules", ()),
+    ("optimizer.momentum", 1.0),
+    ("optimizer.weight_decay", -1e-4),
+    ("optimizer.clip_norm", 0.0),
+    ("optimizer.schedule", "linear"),
+    ("optimizer.warmup_epochs", -1.0),
+    ("optimizer.decay_factor", -0.1),
+    ("checkpoint.every_steps", 0),
+    ("checkpoint.keep", 0),
+    ("eval.batch_size", 0),
+    ("eval.every_epochs", -1.0),
+    ("eval.checkpoint", "newest"),
+    ("eval.map_size", 1),
+    ("eval.threshold", 1.0),
+    ("eval.threshold", 0.2005),  # no multiple of the interval
+    ("eval.threshold_interval", 0.0),
+    ("eval.threshold_interval", 0.6),
+    ("eval.pictures", -1),
+    ("eval.bootstrap", -1),
+    ("predict.top_k", 0),
+    ("predict.threshold", 1.0),
+]
+
+
+def changed(changes):
+    config = base.get_config()
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def test_masks_of_tfds_are_in_the_data_set():
+    with pytest.raises(ConfigError, match=r"config.data.masks='masks': .* TFDS has the masks"):
+        check(changed({"data.name": "tfds", "data.masks": "masks"}))
+
+
+@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE)
+def test_impossible_values(field, value):
+    with pytest.raises(ConfigError) as error:
+        check(changed({field: value}))
+    # The field, the value as it stands, and what to do.
+    message = str(error.value)
+    assert message.startswith(f"config.{field}={value!r}: ")
+    assert len(message.split(": ", 1)[1]) > 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.name": "resnet50", "model.batch_norm": False}, "model.batch_norm=False: resnet50"),
+        ({"model.name": "alexnet"}, "model.batch_norm=True: alexnet has False"),
+        (
+            {"model.name": "alexnet", "model.batch_norm": False, "model.feature_stride": 8},
+            "model.feature_stride=8: alexnet has 16",
+        ),
+        (
+            {"model.name": "alexnet", "model.batch_norm": False, "data.crop_size": 64},
+            "data.crop_size=64: alexnet needs at least 67",
+        ),
+    ],
+)
+def test_what_a_network_does_not_have(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        check(changed(changes))
+
+
+ALEXNET = {"model.name": "alexnet", "model.batch_norm": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "adl", **ALEXNET}, r"config\.method='adl': .*alexnet, only for vgg16, googlen"),
+        (
+            {"method": "danet", "ega.enabled": False},
+            r"config\.danet\.hierarchy='': danet needs .*set a CSV file",
+        ),
+        ({"method": "acol"}, r"config\.ega\.enabled=True: acol has several .*set it to false"),
+        (
+            {"method": "danet", "danet.hierarchy": "x.csv"},
+            r"config\.ega\.enabled=True: danet has several class maps",
+        ),
+        (
+            {"ega.fast": True, "ega.attack_space": "scaled"},
+            r"config\.ega\.fast=True: needs ega\.attack_space=pixel",
+        ),
+    ],
+)
+def test_what_a_method_does_not_have(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        check(changed(changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 1},
+        {"model.name": "googlenet", "data.crop_size": 225},
+        {"model.name": "resnet50", "model.feature_stride": 32, "model.head_convs": 0},
+        {"data.num_classes": 2},
+        {"data.val_images": 0, "data.test_images": 0},
+        {"data.crop_size": 256},
+        {"data.crop_size": 232, "model.feature_stride": 8},
+        {"model.dtype": "bfloat16"},
+        {"ega.num_steps": 0},
+        {"ega.epsilon": 0.0},
+        {"optimizer.clip_norm": 1.0, "optimizer.momentum": 0.0},
+        {"eval.threshold": 0.0},
+        {"eval.threshold": 0.3, "eval.threshold_interval": 0.05},
+        {"eval.every_epochs": 0.0, "eval.map_size": 28},
+        {"ega.fast": True},
+        {"ega.fast": True, "ega.num_steps": 1},
+        {"ega.fast": True, "ega.num_steps": 1, "ega.epsilon": 4.0},
+    ],
+)
+def test_corner_values(changes):
+    check(changed(changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ega.adversarial": False},
+        {"ega.epsilon": 2.0},
+        {"ega.num_steps": 2},
+        {"ega.num_steps": 0},
+        {"ega.targeted": True},
+        {"ega.random_start": True},
+    ],
+)
+def test_fast_and_what_it_excludes(changes):
+    with pytest.raises(ConfigError, match=r"config\.ega\.fast=True: "):
+        check(changed({"ega.fast": True, **changes}))
+
+
+@pytest.mark.parametrize("field", ["batch_size", "eval.batch_size"])
+@pytest.mark.parametrize(
+    ("value", "num_devices", "remedy"), [(30, 4, "28 or 32"), (3, 4, "to 4"), (7, 2, "6 or 8")]
+)
+def test_batches_must_divide_over_the_devices(field, value, num_devices, remedy):
+    config = changed({field: value})
+    check(config, num_devices=1)
+    with pytest.raises(ConfigError, match=rf"{field}={value}: .*{num_devices} devices.*{remedy}"):
+        check(config, num_devices)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_round_trip_through_a_file(tmp_path, recipe):
+    config = RECIPES[recipe]()
+    store.save(config, tmp_path)
+    loaded = store.load(tmp_path)
+    assert isinstance(loaded, ml_collections.ConfigDict)
+    assert loaded.to_dict() == config.to_dict()
+    assert isinstance(loaded.optimizer.decay_epochs, tuple)  # again: JSON has lists only
+    assert loaded.ega.num_steps is None
+    check(loaded, num_devices=4)
+    json.loads((tmp_path / "config.json").read_text())
+
+
+OWN_NETWORK = ("acol", "spg", "danet", "nl_ccam")
+
+
+@pytest.mark.parametrize("trained", ["cam", *OWN_NETWORK])
+def test_a_run_is_read_as_a_system_of_the_same_network(tmp_path, trained):
+    """CAM's in any way that needs no other parameters; blocks left out would pass unnoticed."""
+    store.save(quickstart.get_config(trained), tmp_path)
+    for row in METHODS:
+        config = quickstart.get_config(row)
+        if row == trained or not {row, trained} & set(OWN_NETWORK):
+            store.check_same_network(config, tmp_path)
+            continue
+        with pytest.raises(ConfigError, match=rf"config\.method='{row}': .* of '{trained}'; set"):
+            store.check_same_network(config, tmp_path)
+
+
+def test_class_names_round_trip(tmp_path):
+    names = ("ant", "Bär", "012.Yellow_headed_Blackbird")
+    store.save_class_names(names, tmp_path / "new")
+    assert store.load_class_names(tmp_path / "new") == list(names)
+
+
+@pytest.mark.parametrize("load", [store.load, store.load_class_names])
+@pytest.mark.parametrize("content", [None, "", "{", "\x00"])
+def test_unreadable_files(tmp_path, load, content):
+    for name in ("config.json", "classes.json"):
+        if content is not None:
+            (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=r"(config|classes)\.json.*workdir of a trained model"):
+        load(tmp_path)

@@ -1,0 +1,350 @@
+"""Whole runs on a few tiny creatures: from config to results, stopped, killed and resumed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from clu import metric_writers
+
+from ega_jax.evaluation import evaluator
+from ega_jax.evaluation.tables import flatten
+from ega_jax.models.blocks import scale
+from ega_jax.models.weights.files import WeightFileError, write_safetensors
+from ega_jax.modes import train
+from ega_jax.runtime import checkpoints, sharding
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.training import progress
+from tests.helpers import plain_states
+from tests.helpers.paths import ROOT
+from tests.helpers.runs import TINY, final_arrays, tiny
+
+
+def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
+    workdir, results = tiny_run
+    on_disk = json.loads((workdir / "results.json").read_text())
+    assert on_disk == json.loads(json.dumps(results))
+    assert on_disk["step"] == 6
+    assert on_disk["config"]["steps"] == 6
+    test = on_disk["test"]
+    assert test["images"] == 10
+    assert {"fixed", "val", "oracle", "pxap", "top1_cls_err"} <= test.keys()
+    assert test["fixed"]["threshold"] == 0.2
+    assert {"30", "50", "70"} == test["oracle"]["max_box_acc"].keys()
+    assert test["oracle"]["corloc_err"] <= test["val"]["corloc_err"]
+    assert on_disk["seconds"] > 0 and on_disk["images_per_second"] > 0
+    assert (workdir / "pictures" / "boxes.png").stat().st_size > 1000
+    assert (workdir / "pictures" / "masks.png").stat().st_size > 1000
+    assert on_disk["intervals"].keys() == {"validation", "test"}
+    low, high = on_disk["intervals"]["test"]["val"]["corloc_err"]
+    assert 0 <= low <= high <= 100
+    for split in ("validation", "test"):
+        assert len((workdir / f"per_image_{split}.csv").read_text().splitlines()) == 11
+        assert (workdir / f"per_class_{split}.csv").exists()
+    assert list(workdir.glob("events.out.tfevents.*"))
+    assert len(list(workdir.glob("plugins/profile/*/*.xplane.pb"))) == 1
+    assert checkpoints.find(workdir, "last").name == "6"
+    assert checkpoints.find(workdir, "best").name in ("5", "6")
+    assert json.loads((workdir / "classes.json").read_text())[0].isidentifier()
+
+
+def test_finished_run_is_only_evaluated_again(tiny_run):
+    workdir, results = tiny_run
+    before = final_arrays(workdir)
+    again = train.train(tiny(), str(workdir))
+    assert again["test"] == results["test"]
+    assert final_arrays(workdir) == before
+
+
+def test_step_compiles_once(tmp_path):
+    trainer = train.Trainer(tiny(), str(tmp_path))
+    with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
+        state = trainer.start(saved, "last")
+        writer = metric_writers.MultiWriter([])
+        state = trainer.loop(state, saved, writer)
+        trainer.validate(state, saved, writer)
+    assert trainer.step._cache_size() == 1
+    assert trainer.evaluator.step._cache_size() == 1
+
+
+LONGER = TINY | {"steps": 24, "log_every_steps": 1, "eval.every_epochs": 1.0}
+
+
+def run_main(workdir, *, at=None, send=None, delay=0.0):
+    """Runs the program as a user does, on the quickstart shrunk to `LONGER`.
+
+    Args:
+      workdir: of the run.
+      at: text of the log line at which to send a signal.
+      send: that signal.
+      delay: seconds to wait before it is sent.
+
+    Returns:
+      Exit code and log.
+    """
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    flags = [f"--config.{name}={value}" for name, value in LONGER.items()]
+    command = [sys.executable, "-m", "ega_jax.main", "--config=configs/quickstart.py"]
+    process = subprocess.Popen(
+        [*command, f"--workdir={workdir}", *flags],
+        env=environment,
+        cwd=ROOT,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if at and at in line:
+            time.sleep(delay)
+            process.send_signal(send)
+            at = None
+    process.stderr.close()
+    return process.wait(), "".join(lines)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path, undisturbed_process):
+    code, log = run_main(tmp_path, at="Step 2/", send=signal.SIGTERM)
+    assert code == train.STOPPED, log
+    stopped_at = int(checkpoints.find(tmp_path, "last").name)
+    assert 2 <= stopped_at < LONGER["steps"]
+    assert f"saved step {stopped_at}" in log
+    assert not (tmp_path / "results.json").exists()
+
+    code, log = run_main(tmp_path)
+    assert code == 0, log
+    assert f"Going on from step {stopped_at}" in log
+    assert final_arrays(tmp_path) == final_arrays(undisturbed_process)
+
+
+@pytest.mark.slow
+def test_sigkill_at_five_random_moments_loses_nothing(tmp_path, undisturbed_process):
+    """Some time after a step that is drawn: within a step, a save or a validation."""
+    random = np.random.default_rng(0)
+    step = 0
+    for _ in range(5):
+        step += int(random.integers(1, 4))
+        code, log = run_main(
+            tmp_path, at=f"Step {step}/", send=signal.SIGKILL, delay=random.uniform(0, 0.2)
+        )
+        assert code == -signal.SIGKILL, log
+        saved = [p.name for p in (tmp_path / "checkpoints" / "last").glob("*") if p.name.isdigit()]
+        step = max(map(int, saved), default=0)
+    code, log = run_main(tmp_path)
+    assert code == 0, log
+    assert final_arrays(tmp_path) == final_arrays(undisturbed_process)
+    one, other = (
+        json.loads((workdir / "results.json").read_text())["test"]
+        for workdir in (tmp_path, undisturbed_process)
+    )
+    assert one == other
+
+
+@pytest.fixture(scope="module")
+def undisturbed_process(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed_process")
+    code, log = run_main(workdir)
+    assert code == 0, log
+    return workdir
+
+
+def test_going_on_from_an_older_checkpoint_sets_the_later_ones_aside(tmp_path, tiny_run):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    train.train(tiny(), str(tmp_path), checkpoint="4")
+    assert final_arrays(tmp_path) == final_arrays(original)
+    assert (tmp_path / "checkpoints" / "set_aside" / "last" / "6.0").is_dir()
+
+
+def test_damaged_checkpoint_is_refused_and_an_older_one_can_be_chosen(tmp_path, tiny_run):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    newest = tmp_path / "checkpoints" / "last" / "6"
+    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    with pytest.raises(checkpoints.CheckpointError, match=r"last/6 is damaged(.|\n)*last/4"):
+        train.train(tiny(), str(tmp_path))
+    train.train(tiny(), str(tmp_path), checkpoint="4")
+    assert final_arrays(tmp_path) == final_arrays(original)
+
+
+def test_checkpoint_of_another_model_is_refused_and_left(tmp_path, tiny_run):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    before = final_arrays(tmp_path)
+    config_before = (tmp_path / "config.json").read_text()
+    with pytest.raises(
+        checkpoints.CheckpointError,
+        match=r"head/classifier/bias: float32\[10\] in the checkpoint, float32\[5\] here",
+    ):
+        train.train(tiny(**{"data.num_classes": 5}), str(tmp_path))
+    assert final_arrays(tmp_path) == before
+    assert (tmp_path / "config.json").read_text() == config_before
+
+
+def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp_path):
+    config = tiny(
+        **{"optimizer.learning_rate": 1e18, "model.batch_norm": False, "checkpoint.every_steps": 1}
+    )
+    with pytest.raises(progress.NonFiniteLoss, match=r"step \d: .*ce_clean.*learning_rate"):
+        train.train(config, str(tmp_path))
+    path = checkpoints.find(tmp_path, "last")
+    trainer = train.Trainer(config, str(tmp_path))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(trainer.restore(path).params))
+    assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 6}, "config.batch_size=6: does not divide over 4 devices.*4 or 8"),
+        ({"accumulate": 3}, "batch_size=8: .* over 4 devices in accumulate=3 parts; set it to 12"),
+        ({"eval.batch_size": 9}, "config.eval.batch_size=9: does not divide over 4 devices"),
+        ({"data.crop_size": 30}, "config.data.crop_size=30: must be a multiple"),
+        ({"ega.probability": "softmax"}, "config.ega.probability='softmax': must be one of minmax"),
+    ],
+)
+def test_impossible_config_is_found_before_anything_is_written(tmp_path, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        train.train(tiny(**fields), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch):
+    """The whole way, at a rate that does not blow rounding up."""
+    calm = tiny(**{"model.width": 0.06, "optimizer.learning_rate": 0.01, "steps": 4})
+    four = train.train(calm, str(tmp_path / "four"))
+    monkeypatch.setattr(train, "Placement", lambda: sharding.Placement(jax.devices()[:1]))
+    one = train.train(calm, str(tmp_path / "one"))
+    states = []
+    for name in ("one", "four"):
+        trainer = train.Trainer(calm, str(tmp_path / name))
+        states.append(trainer.restore(checkpoints.find(tmp_path / name, "last")))
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert flatten(one["test"]) == pytest.approx(flatten(four["test"]), abs=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [4, 12])
+def test_evaluation_does_not_depend_on_the_batch_size(tiny_run, tmp_path, batch_size):
+    """But for the last bits of the maps, which may move a pixel to the next of PxAP's bins."""
+    original, results = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    again = evaluator.evaluate(tiny(**{"eval.batch_size": batch_size}), str(tmp_path))
+    for split in ("test", "validation"):
+        figures, expected = flatten(again[split]), flatten(results[split])
+        assert figures.pop("pxap") == pytest.approx(expected.pop("pxap"), abs=1e-3)
+        assert figures == expected
+
+
+def test_ten_crops_are_reported_beside_the_whole_image(tiny_run, tmp_path):
+    original, results = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    test = evaluator.evaluate(tiny(**{"eval.ten_crop": True}), str(tmp_path))["test"]
+    assert test["top1_cls_err_single"] == results["test"]["top1_cls_err"]
+    assert test["fixed"]["corloc_err"] == results["test"]["fixed"]["corloc_err"]
+    assert test["top1_cls_err"] <= test["fixed"]["top1_loc_err"]
+
+
+def test_the_best_checkpoint_can_be_the_one_that_is_reported(tiny_run, tmp_path):
+    original, _ = tiny_run
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    best = int(checkpoints.find(tmp_path, "best").name)
+    assert train.train(tiny(**{"eval.checkpoint": "best"}), str(tmp_path))["step"] == best
+    assert evaluator.evaluate(tiny(), str(tmp_path), checkpoint="best")["step"] == best
+
+
+def test_each_row_of_the_quickstart_is_what_it_says(tmp_path):
+    """What is off costs nothing: no auxiliary branch, no term in the loss."""
+    terms = {}
+    for row in ("cam", "adversarial", "entropy", "ega"):
+        trainer = train.Trainer(tiny(row), str(tmp_path))
+        state = jax.eval_shape(trainer.init, jax.random.key(0))
+        batch = {
+            "image": jax.ShapeDtypeStruct((8, 32, 32, 3), np.uint8),
+            "label": jax.ShapeDtypeStruct((8,), np.int32),
+            "mask": jax.ShapeDtypeStruct((8,), bool),
+        }
+        _, sums = jax.eval_shape(trainer.step, state, batch)
+        terms[row] = {name for name in sums if name.startswith(("ce_", "entropy_"))}
+        assert ("batch_stats_aux" in state.model_state) == (row in ("adversarial", "ega"))
+    assert terms == {
+        "cam": {"ce_clean"},
+        "adversarial": {"ce_clean", "ce_adv"},
+        "entropy": {"ce_clean", "entropy_clean"},
+        "ega": {"ce_clean", "ce_adv", "entropy_clean", "entropy_adv"},
+    }
+
+
+def narrow_weights(path, width):
+    """Writes a VGG16-BN trunk of the tiny run's width under torchvision's names."""
+    shapes = {}
+    for _, index, outputs, inputs in plain_states.vgg16_layers(batch_norm=True):
+        outputs, inputs = scale(outputs, width), 3 if inputs == 3 else scale(inputs, width)
+        shapes |= {f"features.{index}.weight": (outputs, inputs, 3, 3)}
+        shapes |= {f"features.{index}.bias": (outputs,)}
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            shapes |= {f"features.{index + 1}.{leaf}": (outputs,)}
+    state = plain_states.draw(shapes)
+    write_safetensors(path, state, {})
+    return state
+
+
+def test_starts_from_pretrained_weights(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    state = narrow_weights(weights, TINY["model.width"])
+    config = tiny(**{"model.pretrained": str(weights), "steps": 2, "eval.every_epochs": 0.0})
+    trainer = train.Trainer(config, str(tmp_path / "run"))
+    with checkpoints.Checkpoints(tmp_path / "run", keep=2) as saved:
+        start = trainer.start(saved, "last")
+    first = start.params["conv1_1"]
+    np.testing.assert_array_equal(
+        first["conv"]["kernel"], state["features.0.weight"].transpose(2, 3, 1, 0)
+    )
+    np.testing.assert_array_equal(first["bn"]["aux"]["scale"], state["features.1.weight"])
+    for collection, branch in (("batch_stats", "main"), ("batch_stats_aux", "aux")):
+        statistics = start.model_state[collection]["conv5_3"]["bn"][branch]
+        np.testing.assert_array_equal(statistics["mean"], state["features.41.running_mean"])
+        np.testing.assert_array_equal(statistics["var"], state["features.41.running_var"])
+    results = train.train(config, str(tmp_path / "run"))
+    assert results["step"] == 2
+    weights.unlink()  # who goes on does not need it any more
+    config.steps = 3
+    assert train.train(config, str(tmp_path / "run"))["step"] == 3
+
+
+def test_weights_that_are_not_there(tmp_path):
+    config = tiny(**{"model.pretrained": str(tmp_path / "vgg.pth"), "data.name": "folder"})
+    with pytest.raises(ConfigError, match="model.pretrained=.*vgg.pth'.*no such file"):
+        train.Trainer(config, str(tmp_path / "run"))  # before it looks for the data
+
+
+def test_head_modules_that_do_not_exist(tmp_path):
+    config = tiny(**{"optimizer.head_modules": ("layer4", "head")})
+    with pytest.raises(ConfigError, match="no module .* begins with 'layer4'; there are conv1_1"):
+        train.Trainer(config, str(tmp_path))
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_another_network_than_the_runs(tiny_run, mode):
+    workdir, _ = tiny_run
+    config = tiny(**{"model.input_scaling": "signed"})  # all shapes would fit
+    with pytest.raises(ConfigError, match="input_scaling='signed': the run in .* has 'imagenet'"):
+        (train.train if mode == "train" else evaluator.evaluate)(config, str(workdir))
+    assert json.loads((workdir / "config.json").read_text())["model"]["input_scaling"] == "imagenet"
+
+
+def test_weights_that_do_not_fit_stop_the_run_at_its_start(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    narrow_weights(weights, 2 * TINY["model.width"])
+    config = tiny(**{"model.pretrained": str(weights)})
+    with pytest.raises(WeightFileError, match="does not fit VGG16 .*of another shape: features.1"):
+        train.train(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run" / "config.json").exists()

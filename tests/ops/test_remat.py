@@ -1,0 +1,77 @@
+"""What a forward pass keeps: the same gradients, fewer bytes, and which convolutions run again."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ega_jax.methods.adl import ADL
+from ega_jax.ops.attack import Attack
+from ega_jax.ops.remat import POLICIES, remat
+from ega_jax.training.objective import Objective
+from tests.helpers import tiny
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+METHOD = ADL(drop_rate=0.5)  # draws on the way
+MODEL = tiny.network(METHOD, dual=True, dropout=0.2)
+
+
+@functools.cache
+def compiled(policy):
+    """Gradients of EGA's objective, ready to be run."""
+    attack = Attack(epsilon=2, step_size=1, num_steps=1)
+    ega = Objective(attack, 1.0, 0.1, attack_bn_mode="train", method=METHOD, remat=policy)
+    model_state = tiny.variables(MODEL)
+    arguments = (
+        model_state.pop("params"),
+        model_state,
+        tiny.batch(dtype="float32"),
+        jax.random.key(0),
+    )
+    lowered = jax.jit(functools.partial(ega.loss_and_grads, MODEL)).lower(*arguments)
+    return lowered, lowered.compile()(*arguments)
+
+
+@pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "none"])
+def test_the_same_gradients(policy):
+    grads, sums, model_state = compiled("none")[1]
+    again, again_sums, again_state = compiled(policy)[1]
+    tiny.assert_trees_close(again, grads, rtol=1e-4, atol=1e-6)
+    tiny.assert_trees_close(again_sums, sums, rtol=1e-5)
+    tiny.assert_trees_close(again_state, model_state)
+
+
+def test_which_convolutions_run_again():
+    count = {
+        policy: len(re.findall(r"stablehlo\.convolution", compiled(policy)[0].as_text()))
+        for policy in POLICIES
+    }
+    assert count["elementwise"] == count["none"]
+    # In each of three passes all but the classifier, whose result no backward pass wants.
+    assert count["stages"] == count["none"] + 3 * 7
+
+
+def test_what_is_kept():
+    """Bytes that the backward pass gets from the forward pass, without the parameters."""
+    variables = tiny.variables(MODEL)
+    images = tiny.batch(dtype="float32")["image"]
+
+    def forward(variables, images):
+        rngs = {"dropout": jax.random.key(0)}
+        return MODEL.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)[0][0]
+
+    def kept(policy):
+        back = jax.eval_shape(
+            lambda v, x: jax.vjp(remat(forward, policy), v, x)[1], variables, images
+        )
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(back))
+
+    assert kept("stages") < kept("elementwise") < 0.5 * kept("none")
+
+
+def test_unknown_policy():
+    with pytest.raises(KeyError):
+        remat(jnp.sin, "all")

@@ -1,0 +1,328 @@
+"""The objective of EGA against Eq. 8 written down naively, term by term."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ega_jax.methods.cutmix import CutMix
+from ega_jax.models.norm import AUX, MAIN
+from ega_jax.ops import losses
+from ega_jax.ops.attack import Attack
+from ega_jax.training.objective import Objective
+from tests.helpers import tiny
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(3)
+ONE_STEP = Attack(epsilon=1, step_size=1, num_steps=1)
+PAPER = Objective(attack=ONE_STEP, lambda_clean=1.0, lambda_adv=0.01)
+
+
+@functools.cache
+def compiled(ega, model):
+    return jax.jit(functools.partial(ega.loss_and_grads, model))
+
+
+def run(ega, model, batch, key=KEY):
+    """Returns gradients, sums and new state for the tiny network's parameters."""
+    state = tiny.variables(model)
+    return compiled(ega, model)(state.pop("params"), state, batch, key)
+
+
+def float_batch(size=tiny.BATCH, padded=0):
+    batch = tiny.batch(size=size, dtype=np.float32)
+    batch["mask"][size - padded :] = False
+    return batch
+
+
+def mean_cross_entropy(logits, labels, mask):
+    """The mean over the images that are no padding, by the definition of the softmax."""
+    p = jnp.exp(logits) / jnp.exp(logits).sum(axis=-1, keepdims=True)
+    return -jnp.sum(jnp.where(mask, jnp.log(p[jnp.arange(len(labels)), labels]), 0)) / mask.sum()
+
+
+def attack_plainly(ega, model, variables, batch, labels, mean_loss=mean_cross_entropy):
+    """Runs the attack of an objective as a Python loop over the auxiliary branch."""
+    train = ega.attack_bn_mode == "train"
+    clean, radius = batch["image"], np.float32(ega.attack.epsilon / 255)
+    direction = -1 if ega.attack.descend else 1
+
+    def loss(images):
+        (logits, _), _ = model.apply(variables, images, train=train, aux=True, mutable=[AUX])
+        return mean_loss(logits, labels, batch["mask"])
+
+    gradient = jax.grad(loss)
+    x = clean
+    for _ in range(ega.attack.num_steps):
+        x = x + direction * np.float32(ega.attack.step_size / 255) * np.sign(gradient(x))
+        x = np.clip(np.clip(x, clean - radius, clean + radius), 0, 1)
+    return x
+
+
+def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_entropy):
+    """Returns Eq. 8's value, its gradient as a whole, and both branches' new statistics."""
+    statistics = {k: v for k, v in variables.items() if k != "params"}
+
+    def entropy(out):
+        values = losses.cam_entropy(
+            out["cams"], batch["label"], probability=ega.probability, reduction=ega.reduction
+        )
+        return jnp.sum(jnp.where(batch["mask"], values, 0)) / batch["mask"].sum()
+
+    def loss(params):
+        apply = functools.partial(model.apply, {"params": params, **statistics}, train=True)
+        (clean_logits, clean), main = apply(batch["image"], mutable=[MAIN])
+        (adv_logits, adv), aux = apply(adversarial, aux=True, mutable=[AUX])
+        value = (
+            mean_loss(clean_logits, batch["label"], batch["mask"])
+            + mean_loss(adv_logits, batch["label"], batch["mask"])
+            + ega.lambda_clean * entropy(clean)
+            + ega.lambda_adv * entropy(adv)
+        )
+        return value, {**main, **aux}
+
+    (value, state), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    return value, grads, state
+
+
+def assert_is_equation_8(ega, model, batch, adversarial):
+    grads, sums, state = run(ega, model, batch)
+    value, expected_grads, expected_state = equation_8(
+        ega, model, tiny.variables(model), batch, adversarial
+    )
+    np.testing.assert_allclose(sums["loss"] / sums["count"], value, rtol=1e-5)
+    tiny.assert_trees_close(grads, expected_grads, rtol=1e-4, atol=1e-5)
+    tiny.assert_trees_close(state, expected_state, rtol=1e-5)
+    moved = np.abs(adversarial - batch["image"]).max(axis=(1, 2, 3)) * 255
+    np.testing.assert_allclose(sums["perturbation"], moved[batch["mask"]].sum(), rtol=1e-4)
+    return grads, sums, state
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"attack": Attack(2, 1, 3), "attack_bn_mode": "train", "probability": "class_softmax"},
+        {"probability": "spatial_softmax", "reduction": "sum", "lambda_adv": 0.5},
+        {"attack": Attack(4, 2, 0), "probability": "sigmoid", "reduction": "sum"},
+    ],
+    ids=["paper", "train-mode attack", "spatial_softmax", "no attack steps"],
+)
+def test_equals_equation_8(changes):
+    ega = dataclasses.replace(PAPER, **changes)
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=2)
+    variables = tiny.variables(model)
+    adversarial = attack_plainly(ega, model, variables, batch, batch["label"])
+    # The expected state comes from one clean and one adversarial pass: that it is equal also says
+    # that main saw the clean images only, aux the adversarial ones only, and the attack left none.
+    _, _, state = assert_is_equation_8(ega, model, batch, adversarial)
+    for collection in (MAIN, AUX):
+        assert not np.array_equal(
+            jax.tree.leaves(state[collection])[0], jax.tree.leaves(variables[collection])[0]
+        )
+
+
+def test_targeted():
+    """Among two classes the other one is the target."""
+    ega = dataclasses.replace(PAPER, attack=Attack(2, 1, 3, descend=True), targeted=True)
+    model, batch = tiny.TinyNet(num_classes=2, dual=True), float_batch()
+    batch["label"] %= 2
+    variables = tiny.variables(model)
+    adversarial = attack_plainly(ega, model, variables, batch, 1 - batch["label"])
+    assert_is_equation_8(ega, model, batch, adversarial)
+
+
+def test_fast_takes_the_gradient_of_the_clean_pass():
+    """One step from the image up the whole clean objective, through the main branch."""
+    ega = dataclasses.replace(PAPER, fast=True)
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=1)
+    variables = tiny.variables(model)
+
+    @jax.grad
+    def gradient(images):
+        (logits, out), _ = model.apply(variables, images, train=True, mutable=[MAIN])
+        entropy = losses.cam_entropy(
+            out["cams"], batch["label"], probability="minmax", reduction="mean"
+        )
+        mean_entropy = jnp.sum(jnp.where(batch["mask"], entropy, 0)) / batch["mask"].sum()
+        return mean_cross_entropy(logits, batch["label"], batch["mask"]) + mean_entropy
+
+    stepped = batch["image"] + np.float32(1 / 255) * np.sign(gradient(batch["image"]))
+    assert_is_equation_8(ega, model, batch, np.clip(stepped, 0, 1))
+
+
+def test_cam_row_is_plain_cross_entropy():
+    model, batch = tiny.TinyNet(), float_batch(padded=2)
+    variables = tiny.variables(model)
+    grads, sums, state = run(Objective(), model, batch)
+
+    def loss(params):
+        (logits, _), update = model.apply(
+            {**variables, "params": params}, batch["image"], train=True, mutable=[MAIN]
+        )
+        return mean_cross_entropy(logits, batch["label"], batch["mask"]), (logits, update)
+
+    (value, (logits, update)), expected = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+        variables["params"]
+    )
+    tiny.assert_trees_close(grads, expected)
+    tiny.assert_trees_close(state, update)
+    assert set(sums) == {"count", "ce_clean", "correct_clean", "loss_clean", "loss"}
+    assert sums["count"] == 6
+    np.testing.assert_allclose(sums["loss"], 6 * value, rtol=1e-5)
+    np.testing.assert_array_equal(sums["ce_clean"], sums["loss"])
+    correct = (logits.argmax(axis=-1) == batch["label"])[batch["mask"]].sum()
+    assert sums["correct_clean"] == correct
+
+
+@pytest.mark.parametrize(
+    ("ega", "present"),
+    [
+        (Objective(lambda_clean=1.0), {"entropy_clean"}),
+        (Objective(attack=ONE_STEP), set()),
+        (Objective(attack=ONE_STEP, lambda_clean=1.0), {"entropy_clean"}),
+        (Objective(attack=ONE_STEP, lambda_adv=1.0), {"entropy_adv"}),
+        (PAPER, {"entropy_clean", "entropy_adv"}),
+        (Objective(lambda_adv=1.0), set()),  # there is no adversarial pass
+    ],
+)
+def test_only_weighted_entropies_are_there(ega, present):
+    model = tiny.TinyNet(dual=True)
+    variables = tiny.variables(model)
+    params = variables.pop("params")
+    shape = functools.partial(ega.loss_and_grads, model)
+    grads, sums, state = jax.eval_shape(shape, params, variables, float_batch(), KEY)
+    assert {name for name in sums if name.startswith("entropy")} == present
+    assert ("ce_adv" in sums) == ("perturbation" in sums) == (ega.attack is not None)
+    assert all(s.shape == () for s in sums.values())
+    # The state keeps its structure, so that one compiled step serves the whole run.
+    same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, variables)
+    assert all(jax.tree.leaves(same))
+    assert jax.tree.structure(grads) == jax.tree.structure(params)
+
+
+@pytest.mark.parametrize(("probability", "fast"), [("minmax", False), ("class_softmax", True)])
+def test_padding_changes_nothing(probability, fast):
+    """Without batch norm, where padding does enter the statistics of a training batch."""
+    attack = ONE_STEP if fast else Attack(2, 1, 3)
+    ega = Objective(attack, lambda_clean=1.0, lambda_adv=0.3, probability=probability, fast=fast)
+    model = tiny.TinyNet(batch_norm=False)
+    padded = float_batch(padded=3)
+    padded["image"][-3:] = 0.25
+    short = {name: value[:-3] for name, value in padded.items()}
+    grads, sums, state = run(ega, model, padded)
+    expected_grads, expected_sums, _ = run(ega, model, short)
+    assert state == {}
+    assert sums["count"] == 5
+    tiny.assert_trees_close(grads, expected_grads, rtol=1e-4)
+    tiny.assert_trees_close(sums, expected_sums)
+
+
+def test_nothing_but_padding():
+    batch = float_batch(padded=tiny.BATCH)
+    grads, sums, _ = run(Objective(ONE_STEP, 1.0, 0.3), tiny.TinyNet(batch_norm=False), batch)
+    assert all(np.all(g == 0) for g in jax.tree.leaves(grads))
+    assert all(value == 0 for value in sums.values())
+
+
+def test_perturbation_is_the_radius():
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=2)
+    _, sums, _ = run(PAPER, model, batch)
+    np.testing.assert_allclose(sums["perturbation"] / sums["count"], 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("source", ["dropout", "random start", "random target"])
+def test_the_key_decides(source):
+    model, ega = tiny.TinyNet(batch_norm=False), PAPER
+    if source == "dropout":
+        model, ega = tiny.TinyNet(batch_norm=False, dropout=0.5), Objective()
+    elif source == "random start":
+        ega = dataclasses.replace(ega, attack=Attack(4, 1, 1, random_start=True))
+    else:
+        ega = dataclasses.replace(ega, attack=Attack(4, 1, 1, descend=True), targeted=True)
+    batch = float_batch()
+    first, again, other = (
+        run(ega, model, batch, jax.random.key(seed))[1]["loss"] for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_over_another_method():
+    """Eq. 8 of CutMix's mixed loss, which the attack raises too, and of its images' entropy."""
+    ega = dataclasses.replace(PAPER, method=CutMix())
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=1)
+    grads, sums, state = run(ega, model, batch)
+    mixed = jax.jit(CutMix().augment)(batch, jax.random.split(KEY, 5)[4])
+    mixed = {name: np.asarray(value) for name, value in mixed.items()}
+    assert 0 < mixed["share"] < 1
+
+    def mixed_loss(logits, _, mask):
+        own, other = (mean_cross_entropy(logits, mixed[k], mask) for k in ("label", "other_label"))
+        return mixed["share"] * own + (1 - mixed["share"]) * other
+
+    variables = tiny.variables(model)
+    adversarial = attack_plainly(ega, model, variables, mixed, None, mixed_loss)
+    value, expected, expected_state = equation_8(
+        ega, model, variables, mixed, adversarial, mixed_loss
+    )
+    np.testing.assert_allclose(sums["loss"] / sums["count"], value, rtol=1e-5)
+    tiny.assert_trees_close(grads, expected, rtol=1e-4, atol=1e-5)
+    tiny.assert_trees_close(state, expected_state, rtol=1e-5)
+
+
+def test_weight_of_the_losses():
+    """It halves what the method adds in both passes, not the entropy."""
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=2)
+    _, whole, _ = run(PAPER, model, batch)
+    _, half, _ = run(dataclasses.replace(PAPER, ce_weight=0.5), model, batch)
+    for name, factor in (("clean", 1.0), ("adv", 0.01)):
+        np.testing.assert_allclose(half[f"ce_{name}"], whole[f"ce_{name}"], rtol=1e-5)
+        expected = 0.5 * whole[f"ce_{name}"] + factor * whole[f"entropy_{name}"]
+        np.testing.assert_allclose(half[f"loss_{name}"], expected, rtol=1e-5)
+    np.testing.assert_allclose(half["loss"], half["loss_clean"] + half["loss_adv"], rtol=1e-6)
+
+
+def test_attack_on_scaled_images():
+    """The released code's ball: around (x - mean) / std, in units of std, cut to [0, 1] there."""
+    mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.25, 0.3])
+    scaling = (tuple(mean.tolist()), tuple(std.tolist()))
+    ega = Objective(attack=Attack(0.5 * 255, 0.1 * 255, 2), attack_scaling=scaling)
+    model, batch = tiny.TinyNet(dual=True), float_batch()
+    variables = tiny.variables(model)
+    scaled = (batch["image"] - mean) / std
+
+    @jax.jit
+    @jax.grad
+    def gradient(x):
+        logits, _ = model.apply(variables, x * std + mean, train=False, aux=True)
+        return mean_cross_entropy(logits, batch["label"], batch["mask"])
+
+    x = scaled
+    for _ in range(2):
+        x = x + np.float32(0.1) * np.sign(gradient(x))
+        x = np.clip(np.clip(x, scaled - np.float32(0.5), scaled + np.float32(0.5)), 0, 1)
+    assert_is_equation_8(ega, model, batch, x * std + mean)
+    dark = scaled < -0.6  # out of the ball, at the mean: the cut comes last
+    assert dark.any() and not np.any(x[dark])
+
+
+def test_random_start_on_scaled_images():
+    """As far as the ball reaches, in standard deviations, and no farther."""
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    attack = Attack(0.25 * 255, 1.0, 0, random_start=True)
+    batch = float_batch()
+    batch["image"] = np.broadcast_to(np.float32(mean) + 0.5 * np.float32(std), (8, 16, 16, 3))
+    _, sums, _ = run(
+        Objective(attack=attack, attack_scaling=(mean, std)), tiny.TinyNet(dual=True), batch
+    )
+    farthest = 0.25 * 0.3 * 255  # where the deviation is the largest
+    assert 0.95 * farthest < sums["perturbation"] / sums["count"] <= farthest * 1.001
+
+
+def test_an_attack_needs_the_auxiliary_branch():
+    with pytest.raises(ValueError, match="dual=True"):
+        run(PAPER, tiny.TinyNet(dual=False), float_batch())
