@@ -1,6 +1,7 @@
 """The program as it is called: flags to exit codes and messages."""
 
 import json
+import pathlib
 import shutil
 import sys
 
@@ -52,8 +53,15 @@ def fields(**overrides):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([QUICKSTART, "--config.optimizer.lr=1"], "no such field among --config.optimizer.lr"),
-        ([QUICKSTART, "--config.learning_rat=1"], "All fields are in configs/base.py"),
+        ([QUICKSTART, "--config.optimizer.lr=1"], "config.optimizer.lr: there is no such field"),
+        (
+            [QUICKSTART, "--config.learning_rat=1", "--config.seed=1"],
+            "config.learning_rat: there is no such field; did you mean "
+            "config.optimizer.learning_rate? All fields are in",
+        ),
+        ([QUICKSTART, "--config.cam.reader=grad_cam"], "is called config.reader.name now"),
+        ([QUICKSTART, "--config.optimizer=sgd"], "config.optimizer is a section; set one of its"),
+        ([QUICKSTART, "--config.ega.epsilon=8/255"], "grey levels of 0-255, so 8/255 of the range"),
         (["--config=configs/nowhere.py"], "configs/nowhere.py"),
         (
             ["--mode=predict", "--workdir=/nowhere", "--images=."],
@@ -76,7 +84,8 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--config, --workdir or the path of a --checkpoint is missing"),
+        ([], "--mode=train needs --config"),
+        (["--mode=eval"], "--mode=eval needs --workdir, --config, or the path of a --checkpoint"),
         (["--mode=score"], "--mode=score needs --scoremaps and --metadata"),
         (["--mode=baseline"], "--mode=baseline needs --metadata"),
         (["--workdir=runs/x"], "--mode=train needs --config"),
@@ -115,6 +124,57 @@ def test_default_workdir_is_named_after_the_config(run, monkeypatch, config, wor
     assert where == workdir
     assert config.seed == 5
     assert kwargs == {"checkpoint": "best"}
+
+
+def test_fields_without_a_recipe_change_the_config_of_the_run(run, tiny_run, tmp_path):
+    workdir, results = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    arguments = ["--mode=eval", f"--workdir={tmp_path}/run"]
+    assert run(*arguments, "--config.eval.threshold=0.3", "--config.eval.pictures=0")[0] == 0
+    again = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert again["test"]["fixed"]["threshold"] == 0.3
+    assert again["test"]["oracle"] == results["test"]["oracle"]
+    assert again["config"]["eval"]["pictures"] == 0
+    code, said = run(*arguments, "--config.seed=9")
+    assert code == 1 and "config.seed: the run has 0, asked for is 9" in said
+    code, said = run(*arguments, "--config.eval.tresh=0.3")
+    assert code == 1 and "did you mean config.eval.threshold?" in said
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(pictures / "a.png")
+    arguments = ["--mode=predict", f"--workdir={tmp_path}/run", f"--images={pictures}"]
+    assert run(*arguments, "--config.predict.top_k=3")[0] == 0
+    written = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    assert len(written["predictions"]) == 3
+
+
+def test_a_run_goes_on_without_its_recipe(run, tiny_run, tmp_path):
+    workdir, _ = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    assert run(f"--workdir={tmp_path}/run", "--config.steps=7")[0] == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == 7
+
+
+def test_a_copied_checkpoint_needs_a_place_for_its_results(run, tiny_run, tmp_path):
+    workdir, results = tiny_run
+    shutil.copytree(workdir / "checkpoints" / "last" / "6", tmp_path / "mine")
+    arguments = ["--mode=eval", f"--checkpoint={tmp_path}/mine"]
+    with pytest.raises(main.app.UsageError, match="is in no workdir; say with --workdir where"):
+        run(*arguments)
+    assert run(*arguments, f"--workdir={tmp_path}/out")[0] == 0
+    again = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert again["test"] == results["test"]
+
+
+@pytest.mark.parametrize("mode", ["score", "baseline"])
+def test_scoring_leaves_training_runs_alone(run, tiny_run, tmp_path, mode):
+    workdir, _ = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    arguments = [f"--mode={mode}", f"--metadata={tmp_path}", f"--scoremaps={tmp_path}"]
+    code, said = run(*arguments, f"--workdir={tmp_path}/run")
+    assert code == 1 and "is the folder of a training run" in said
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
 
 
 def test_predict_needs_only_the_workdir_and_says_what_it_skipped(run, tiny_run, tmp_path):
@@ -177,9 +237,23 @@ def test_score_from_the_command_line(run, tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["test"]["fixed"]["corloc_err"] == 0.0
     assert results["intervals"]["test"]["fixed"]["corloc_err"] == [0.0, 0.0]
+
+
+def test_scoring_by_a_recipe_has_a_folder_of_its_own(run, tmp_path):
+    """And maps of 224 pixels unless `eval.map_size` says otherwise, whatever the crops' size."""
+    write_split(tmp_path)
+    np.save(tmp_path / "a.jpg.npy", np.pad(np.ones((112, 112)), (0, 112)))
+    arguments = [f"--{name}={tmp_path}" for name in ("scoremaps", "metadata")]
     recipe = ["--config=configs/folder.py", "--config.eval.bootstrap=0"]
     assert run("--mode=score", *recipe, *arguments)[0] == 0
-    assert "intervals" not in json.loads((tmp_path / "results.json").read_text())
+    results = json.loads(pathlib.Path("runs/folder_score/results.json").read_text())
+    assert "intervals" not in results and results["map_size"] == 224
+    assert run("--mode=score", *recipe, "--config.eval.map_size=56", *arguments)[0] == 0
+    results = json.loads(pathlib.Path("runs/folder_score/results.json").read_text())
+    assert results["map_size"] == 56
+    assert run("--mode=baseline", *recipe, *arguments[1:])[0] == 0
+    assert pathlib.Path("runs/folder_baseline/results.json").exists()
+    assert not pathlib.Path("runs/folder").exists()
 
 
 def test_baseline_from_the_command_line(run, tmp_path):

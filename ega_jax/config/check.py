@@ -1,5 +1,6 @@
 """Configs as files and as promises: reading, writing, and finding impossible values at start."""
 
+import logging
 import math
 
 import ml_collections
@@ -14,8 +15,78 @@ from ega_jax.ops.remat import POLICIES
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.training.objective import ATTACK_BN_MODES
 
+logger = logging.getLogger(__name__)
+
 # What `batch_size` says to be chosen by the memory of the devices.
 AUTO = "auto"
+
+_AT_LEAST = {
+    "steps": 1,
+    "log_every_steps": 1,
+    "accumulate": 1,
+    "profile": 0,
+    "data.crop_size": 1,
+    "data.num_classes": 2,
+    "data.image_size": 32,
+    "data.train_images": 1,
+    "data.val_images": 0,
+    "data.test_images": 0,
+    "ega.num_steps": 0,
+    "ega.epsilon": 0,
+    "ega.step_size": 0,
+    "ega.ce_weight": 0,
+    "ega.lambda_clean": 0,
+    "ega.lambda_adv": 0,
+    "model.head_convs": 0,
+    "optimizer.head_multiplier": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.warmup_epochs": 0,
+    "optimizer.decay_factor": 0,
+    "checkpoint.every_steps": 1,
+    "checkpoint.keep": 1,
+    "eval.batch_size": 1,
+    "eval.every_epochs": 0,
+    "eval.map_size": 2,
+    "eval.pictures": 0,
+    "eval.bootstrap": 0,
+    "predict.top_k": 1,
+    "danet.num_maps": 2,  # half of 3 maps would be one, without a pair
+    "danet.alpha": 0,
+}
+_POSITIVE = (
+    "epochs",
+    "model.width",
+    "optimizer.learning_rate",
+    "optimizer.clip_norm",
+    "cutmix.beta",
+)
+_BELOW_ONE = ("model.dropout", "optimizer.momentum", "eval.threshold", "predict.threshold")
+_SHARES = (
+    "has.drop_rate",
+    "acol.threshold",
+    "adl.drop_rate",
+    "adl.threshold",
+    "cutmix.probability",
+)
+_CHOICES = {
+    "method": tuple(METHODS),
+    "remat": tuple(POLICIES),
+    "ccam.function": FUNCTIONS,
+    "reader.name": ("", *READERS),
+    "data.name": ("folder", "tfds", "creatures"),
+    "data.cache": ("none", "memory"),
+    "model.name": tuple(NETWORKS),
+    "model.input_scaling": tuple(SCALINGS),
+    "model.dtype": ("float32", "bfloat16"),
+    "ega.probability": losses.PROBABILITIES,
+    "ega.reduction": losses.REDUCTIONS,
+    "ega.attack_bn_mode": ATTACK_BN_MODES,
+    "ega.attack_space": ("pixel", "scaled"),
+    "optimizer.name": ("sgd", "adam"),
+    "optimizer.schedule": ("step", "cosine", "polynomial", "constant"),
+    "eval.checkpoint": ("last", "best"),
+    "predict.boxes": ("largest", "all"),
+}
 
 
 def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
@@ -24,121 +95,121 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     Raises:
       ConfigError: names the field, its value and the remedy.
     """
-    c = config
-    batch_size = _get(c, "batch_size")
-    _require(
-        batch_size == AUTO or (isinstance(batch_size, int) and batch_size >= 1),
-        "batch_size",
-        batch_size,
-        f"must be at least 1, or {AUTO}",
-    )
-    for field, low in [
-        ("steps", 1),
-        ("log_every_steps", 1),
-        ("accumulate", 1),
-        ("profile", 0),
-        ("data.crop_size", 1),
-        ("data.num_classes", 2),
-        ("data.image_size", 32),
-        ("data.train_images", 1),
-        ("data.val_images", 0),
-        ("data.test_images", 0),
-        ("ega.num_steps", 0),
-        ("ega.epsilon", 0),
-        ("ega.step_size", 0),
-        ("ega.ce_weight", 0),
-        ("ega.lambda_clean", 0),
-        ("ega.lambda_adv", 0),
-        ("model.head_convs", 0),
-        ("optimizer.head_multiplier", 0),
-        ("optimizer.weight_decay", 0),
-        ("optimizer.warmup_epochs", 0),
-        ("optimizer.decay_factor", 0),
-        ("checkpoint.every_steps", 1),
-        ("checkpoint.keep", 1),
-        ("eval.batch_size", 1),
-        ("eval.every_epochs", 0),
-        ("eval.map_size", 2),
-        ("eval.pictures", 0),
-        ("eval.bootstrap", 0),
-        ("predict.top_k", 1),
-        ("danet.num_maps", 2),  # half of 3 maps would be one, without a pair
-        ("danet.alpha", 0),
-    ]:
-        value = _get(c, field)
+    _check_values(config)
+    _check_data(config)
+    _check_optimizer(config)
+    _check_thresholds(config)
+    _check_network(config)
+    _check_method(config)
+    _check_attack(config)
+    _check_batches(config, num_devices)
+
+
+def _check_values(config: ml_collections.ConfigDict) -> None:
+    """Looks at each field by itself."""
+    for field, low in _AT_LEAST.items():
+        value = _get(config, field)
         _require(value is None or value >= low, field, value, f"must be at least {low}")
-    for field in (
-        "epochs",
-        "model.width",
-        "optimizer.learning_rate",
-        "optimizer.clip_norm",
-        "cutmix.beta",
-    ):
-        value = _get(c, field)
+    for field in _POSITIVE:
+        value = _get(config, field)
         _require(value is None or 0 < value < math.inf, field, value, "must be positive and finite")
-    for field in ("model.dropout", "optimizer.momentum", "eval.threshold", "predict.threshold"):
-        value = _get(c, field)
+    for field in _BELOW_ONE:
+        value = _get(config, field)
         _require(value is None or 0 <= value < 1, field, value, "must lie in [0, 1)")
-    for field, choices in [
-        ("method", tuple(METHODS)),
-        ("remat", tuple(POLICIES)),
-        ("ccam.function", FUNCTIONS),
-        ("reader.name", ("", *READERS)),
-        ("data.name", ("folder", "tfds", "creatures")),
-        ("data.cache", ("none", "memory")),
-        ("model.name", tuple(NETWORKS)),
-        ("model.input_scaling", tuple(SCALINGS)),
-        ("model.dtype", ("float32", "bfloat16")),
-        ("ega.probability", losses.PROBABILITIES),
-        ("ega.reduction", losses.REDUCTIONS),
-        ("ega.attack_bn_mode", ATTACK_BN_MODES),
-        ("ega.attack_space", ("pixel", "scaled")),
-        ("optimizer.name", ("sgd", "adam")),
-        ("optimizer.schedule", ("step", "cosine", "polynomial", "constant")),
-        ("eval.checkpoint", ("last", "best")),
-        ("predict.boxes", ("largest", "all")),
-    ]:
-        value = _get(c, field)
+    for field in _SHARES:
+        value = _get(config, field)
+        _require(0 <= value <= 1, field, value, "must lie in [0, 1]")
+    for field, choices in _CHOICES.items():
+        value = _get(config, field)
         _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
 
-    masks, val_root, through_tfds = c.data.masks, _get(c, "data.val_root"), c.data.name == "tfds"
-    _require(not (masks and through_tfds), "data.masks", masks, "leave it: TFDS has the masks")
-    _require(through_tfds or not val_root, "data.val_root", val_root, "needs data.name=tfds")
-    decay_epochs = c.optimizer.decay_epochs
+
+def _check_data(config: ml_collections.ConfigDict) -> None:
+    data, through_tfds = config.data, config.data.name == "tfds"
+    _require(
+        not (data.masks and through_tfds), "data.masks", data.masks, "leave it: TFDS has the masks"
+    )
+    _require(
+        through_tfds or not data.val_root, "data.val_root", data.val_root, "needs data.name=tfds"
+    )
+    _require(
+        data.crop_size <= data.resize_size,
+        "data.crop_size",
+        data.crop_size,
+        f"must not exceed data.resize_size={data.resize_size}",
+    )
+
+
+def _check_optimizer(config: ml_collections.ConfigDict) -> None:
+    decay_epochs = config.optimizer.decay_epochs
     _require(
         all(epoch > 0 for epoch in decay_epochs),
         "optimizer.decay_epochs",
         decay_epochs,
         "must all be positive",
     )
-    head_modules = c.optimizer.head_modules
+    head_modules = config.optimizer.head_modules
     _require(
         len(head_modules) > 0,
         "optimizer.head_modules",
         head_modules,
         'must name modules, ("head",) say; for one rate set optimizer.head_multiplier=1',
     )
-    interval = c.eval.threshold_interval
+
+
+def _check_thresholds(config: ml_collections.ConfigDict) -> None:
+    interval, threshold = config.eval.threshold_interval, config.eval.threshold
     _require(
         0 < interval <= 0.5, "eval.threshold_interval", interval, "must lie in (0, 0.5], e.g. 0.001"
     )
-    steps = c.eval.threshold / interval
+    steps = threshold / interval
     _require(
         abs(steps - round(steps)) < 1e-6,
         "eval.threshold",
-        c.eval.threshold,
+        threshold,
         f"must be a multiple of eval.threshold_interval={interval}",
     )
+
+
+def _check_attack(config: ml_collections.ConfigDict) -> None:
+    ega = config.ega
+    for field in ("ega.epsilon", "ega.step_size"):
+        value = _get(config, field)
+        _require(
+            value == 0 or value >= 0.1 or ega.attack_space == "scaled",
+            field,
+            value,
+            "is in grey levels of 0-255, of which this is next to nothing; of 8/255 write 8",
+        )
+        if 0 < value < 1 and ega.attack_space == "pixel":
+            logger.warning("config.%s=%g is less than one grey level of 0-255.", field, value)
+    if not ega.fast:
+        return
     _require(
-        c.data.crop_size <= c.data.resize_size,
-        "data.crop_size",
-        c.data.crop_size,
-        f"must not exceed data.resize_size={c.data.resize_size}",
+        ega.adversarial and (ega.num_steps == 1 or (ega.num_steps is None and ega.epsilon <= 1)),
+        "ega.fast",
+        True,
+        "needs ega.adversarial and a single step: set ega.num_steps=1",
     )
-    _check_network(c)
-    _check_method(c)
-    for field, parts in (("batch_size", c.accumulate), ("eval.batch_size", 1)):
-        value, unit = _get(c, field), num_devices * parts
+    _require(
+        not (ega.targeted or ega.random_start),
+        "ega.fast",
+        True,
+        "takes the clean pass's gradient: set ega.targeted and ega.random_start to false",
+    )
+    _require(ega.attack_space == "pixel", "ega.fast", True, "needs ega.attack_space=pixel")
+
+
+def _check_batches(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    batch_size = config.batch_size
+    _require(
+        batch_size == AUTO or (isinstance(batch_size, int) and batch_size >= 1),
+        "batch_size",
+        batch_size,
+        f"must be at least 1, or {AUTO}",
+    )
+    for field, parts in (("batch_size", config.accumulate), ("eval.batch_size", 1)):
+        value, unit = _get(config, field), num_devices * parts
         if value == AUTO:
             continue
         lower = value - value % unit
@@ -150,21 +221,6 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
             value,
             f"does not divide over {over}; set it to {' or '.join(choices)}",
         )
-    if c.ega.fast:
-        _require(
-            c.ega.adversarial
-            and (c.ega.num_steps == 1 or (c.ega.num_steps is None and c.ega.epsilon <= 1)),
-            "ega.fast",
-            True,
-            "needs ega.adversarial and a single step: set ega.num_steps=1",
-        )
-        _require(
-            not (c.ega.targeted or c.ega.random_start),
-            "ega.fast",
-            True,
-            "takes the clean pass's gradient: set ega.targeted and ega.random_start to false",
-        )
-        _require(c.ega.attack_space == "pixel", "ega.fast", True, "needs ega.attack_space=pixel")
 
 
 def _check_network(config: ml_collections.ConfigDict) -> None:
@@ -199,12 +255,6 @@ def _check_network(config: ml_collections.ConfigDict) -> None:
 
 def _check_method(config: ml_collections.ConfigDict) -> None:
     """Looks for what the method does not have."""
-    for field in (
-        *("has.drop_rate", "acol.threshold", "adl.drop_rate", "adl.threshold"),
-        "cutmix.probability",
-    ):
-        value = _get(config, field)
-        _require(0 <= value <= 1, field, value, "must lie in [0, 1]")
     for field in ("spg.thresholds_b2", "spg.thresholds_b1", "spg.thresholds_c"):
         value = _get(config, field)
         _require(

@@ -100,10 +100,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.ega.update(PAPER)
 
     config.has = ml_collections.ConfigDict()  # methods/has.py; defaults of the paper
-    config.has.grid_sizes = (0, 16, 32, 44, 56)  # sides of hidden squares in pixels, one an image
+    config.has.grid_sizes = (0, 16, 32, 44, 56)  # sides of hidden squares in pixels, drawn by image
     config.has.drop_rate = 0.5  # probability that a square is hidden
     config.acol = ml_collections.ConfigDict()  # methods/acol.py; default of the field's code
-    config.acol.threshold = 0.7  # share of the first map's range from which on is erased
+    config.acol.threshold = 0.7  # share of the first map's range; what is above is erased
     config.spg = ml_collections.ConfigDict()  # methods/spg.py; defaults of the field's code
     config.spg.thresholds_b2 = (0.7, 0.01)  # bounds of sure object and sure background, by branch
     config.spg.thresholds_b1 = (0.5, 0.05)
@@ -136,7 +136,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.decay_norm_and_bias = True  # decay biases and batch norms too
     config.optimizer.clip_norm = placeholder(float)  # bound on the gradient's norm; None: no bound
     config.optimizer.schedule = "step"  # step, cosine, polynomial (to 0, power 0.9), constant
-    config.optimizer.warmup_epochs = 0.0  # linear rise from 0
+    config.optimizer.warmup_epochs = 0.0  # linear rise to the rate, from one step above 0
     config.optimizer.decay_epochs = (3.0, 6.0, 9.0)  # step: when the rate falls,
     config.optimizer.decay_factor = 0.1  # and by what
 

@@ -33,7 +33,7 @@ def resize(image: Any, size: int) -> Any:
 def train_image(
     image: Any, seed: Any, *, resize_size: int, crop_size: int, flip: bool = True
 ) -> Any:
-    """Resizes, crop at a random place and mirror every other image.
+    """Resizes, crops at a random place, and mirrors with probability one half.
 
     Args:
       image: `[H, W, 3]` uint8.

@@ -2,13 +2,13 @@
 
 A resample is N images drawn from the N with replacement. Its counts give its figures as the counts
 of the split give the split's, so thresholds that are the best of the split (`oracle`) are chosen
-anew within every resample; those carried over from validation stay as they are. The interval is the
-middle 95 % of the figures of all resamples. It says how much a figure hangs on which images are in
-the split, not how much on the seed of the training.
+again within every resample; those carried over from validation stay as they are. The interval is
+the middle 95 % of the figures of all resamples. It says how much a figure depends on which images
+are in the split, not how much on the seed of the training.
 
 1000 resamples take 0.7 s of one core for 5000 images and 4 s for 50,000, 8 s with masks: 3 to 6 %
 of what the evaluator needs to find the boxes of the same maps (`python -m benchmarks.reports`). At
-1000 thresholds and maps of 224 pixels an image's row has 1.2 KB with boxes and 4 KB with masks: 62
+1000 thresholds and maps of 224 pixels a row has 1.2 KB with boxes and 4 KB with masks: 62
 and 262 MB for 50,000 images without and with masks, and while it works twice that.
 """
 

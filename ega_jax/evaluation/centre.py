@@ -127,10 +127,10 @@ def score_shared(score_map: np.ndarray, truth: Truth, thresholds: np.ndarray) ->
 
 @dataclasses.dataclass(frozen=True)
 class BoxSizes:
-    """What a box in the middle of all images reaches, for every size of N.
+    """What a box in the middle of all images reaches, for each of N sizes.
 
-    A box is a score map of ones inside and zeros outside, so that it is measured as the evaluator
-    draws it: one pixel past its last.
+    The box is scored as a map of ones inside and zeros outside, so it is drawn as the evaluator
+    draws all boxes: to one pixel past its last.
 
     Attributes:
       images: number of images.

@@ -11,7 +11,7 @@
 | `x0`, `y0`, `x1`, `y1` | box of the largest contour, in pixels of the original image |
 | `iou` | with the true box that it fits best, as the evaluator measures it, on the map |
 | `correct` | 1 if that is at least 0.5, else 0 |
-| `mask_threshold` | from which on a pixel's score counts as object |
+| `mask_threshold` | a pixel with a higher score counts as object |
 | `mask_iou` | of these pixels with the true mask, 0 to 1 |
 
 Columns that the split cannot give (no classifier, boxes, masks) are absent. The threshold is that

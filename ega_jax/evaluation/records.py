@@ -1,4 +1,4 @@
-"""What is kept of every scored image: one row of small arrays each."""
+"""What is kept of scored images: for each of them a row of small arrays."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,9 @@ INDEX = "index"
 
 
 class Records:
-    """Rows, one an image, all with the same columns; those of two parts of a split add up to its.
+    """Rows, one for each image, all with the same columns; the parts of a split can be merged.
 
-    They may be added in any order: each has the image's position in the split.
+    Rows may be added in any order: each has its image's position in the split.
     """
 
     def __init__(self) -> None:

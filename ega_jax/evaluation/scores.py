@@ -26,7 +26,7 @@ class Scores:
     Attributes:
       boxes: correct boxes by threshold; None if the split has no boxes.
       pixels: histograms of the scores inside and outside the objects; None if it has no masks.
-      records: a row an image, see `add`; None where only counts are known.
+      records: one row for each image, see `add`; None where only counts are known.
       images: images scored.
       classified: images with a prediction: all, or 0 where only heat maps are scored.
       top1: images whose best class is the true one.
@@ -68,7 +68,7 @@ class Scores:
         * of the classes `prediction`, its `probability`, whether the label is `top1` and `top5`;
         * of boxes `highest`, `largest` and `correct` (`localization.BoxOutcomes`);
         * of masks `foreground` and `background` (`localization.PixelCounts`), with 1000 thresholds
-          4 KB an image, or 8 KB if the map is wider than 256 pixels.
+          4 KB for each image, or 8 KB if the map is wider than 256 pixels.
 
         Args:
           source: the split.

@@ -24,9 +24,9 @@ class BoxOutcome(NamedTuple):
     """What the boxes of one image are worth at the L levels of `boxes.levels_at`.
 
     Attributes:
-      highest: Highest level of the 8-bit map, which with the thresholds gives the levels.
-      largest: [L, 4] int32 box of the largest contour, in pixels of the map.
-      correct: [2, 3, L] bool, whether that box (0) and whether any contour's (1) is correct, for
+      highest: highest level of the 8-bit map, which with the thresholds gives the levels.
+      largest: `[L, 4]` int32 box of the largest contour, in pixels of the map.
+      correct: `[2, 3, L]` bool, whether that box (0) and whether any contour's (1) is correct, for
         every delta.
     """
 
@@ -42,12 +42,12 @@ class BoxCounts:
     Paper: IoU greater than 0.5. / Here: at least, as in clovaai/wsolevaluation.
 
     Attributes:
-      thresholds: [T] float64.
-      single: [3, T] int64, images whose largest contour has a correct box, for every delta.
-      multi: [3, T] int64, images of which any contour has a correct box, for every delta.
-      top1: [T] int64, images of `single` at 0.5 that are also classified correctly.
-      top5: [T] int64, images of `single` at 0.5 whose label is among the five best classes.
-      images: Number of all images.
+      thresholds: `[T]` float64.
+      single: `[3, T]` int64, images whose largest contour has a correct box, for every delta.
+      multi: `[3, T]` int64, images of which any contour has a correct box, for every delta.
+      top1: `[T]` int64, images of `single` at 0.5 that are also classified correctly.
+      top5: `[T]` int64, images of `single` at 0.5 whose label is among the five best classes.
+      images: number of all images.
     """
 
     def __init__(self, thresholds: Sequence[float] | np.ndarray):
@@ -73,8 +73,8 @@ class BoxCounts:
         its class is predicted (is among the five best) and the box of that map is correct.
 
         Args:
-          score_map: [S, S] float64 in [0, 1], map of the ground-truth class.
-          boxes: [B, 4] ground-truth boxes in pixels of the map (`scale_boxes`), B >= 1.
+          score_map: `[S, S]` float64 in [0, 1], map of the ground-truth class.
+          boxes: `[B, 4]` ground-truth boxes in pixels of the map (`scale_boxes`), B >= 1.
           top1_correct: Whether the best class is the label.
           top5_correct: Whether the label is among the five best classes.
 
@@ -127,7 +127,7 @@ class BoxCounts:
         """Adds N images with the same boxes `found`; `truths` and `starts` as in `best_ious`.
 
         Returns:
-          [2, 3, N, L] bool, whether the largest and whether any box is correct.
+          `[2, 3, N, L]` bool, whether the largest and whether any box is correct.
         """
         delta = np.array(IOU_THRESHOLDS)[:, None, None]
         single = best_ious(found.largest, truths, starts) >= delta  # [3, N, L]

@@ -2,8 +2,8 @@
 
 The reference thresholds the 8-bit map, calls `cv2.findContours` and takes the bounding rectangle of
 every contour (multi-contour mode) or of the one with the largest area. Here a component tree gives
-the same boxes at all thresholds at once; OpenCV measures only the few contours whose rank hangs on
-the holes they enclose.
+the same boxes at all thresholds at once; OpenCV measures only the few contours whose rank depends
+on the holes they enclose.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class ThresholdBoxes(NamedTuple):
     unless that is outside the map. A level without foreground has the one box 0, 0, 0, 0.
 
     Attributes:
-      largest: [L, 4] box of the contour with the largest area.
-      contours: [N, 4] boxes of all contours, also of those around holes, level by level.
-      starts: [L] index of the first box of every level in `contours`; no level is empty.
-      level_of: [T] the level of every threshold.
+      largest: `[L, 4]` box of the contour with the largest area.
+      contours: `[N, 4]` boxes of all contours, also of those around holes, level by level.
+      starts: `[L]` index of the first box of every level in `contours`; no level is empty.
+      level_of: `[T]` the level of every threshold.
     """
 
     largest: np.ndarray
@@ -50,14 +50,14 @@ def boxes_at_thresholds(score_map: np.ndarray, thresholds: np.ndarray) -> Thresh
     The foreground at a threshold t is `q > int(t * max(q))` with q the 8-bit map.
 
     Args:
-      score_map: [H, W] float64 in [0, 1].
-      thresholds: [T] in [0, 1], any order.
+      score_map: `[H, W]` float64 in [0, 1].
+      thresholds: `[T]` in [0, 1], any order.
 
     Returns:
       The boxes, equal to those of clovaai/wsolevaluation.
 
     Raises:
-      ValueError: There is no threshold, or one is outside [0, 1].
+      ValueError: there is no threshold, or one is outside [0, 1].
     """
     # 16 bits whose upper byte is the 8-bit map, exactly: scaling by 256 does not round.
     heights = (np.asarray(score_map, np.float64) * (255 * 256)).astype(np.uint16)
@@ -90,15 +90,15 @@ def boxes_at(score_map: np.ndarray, threshold: float, multi_contour: bool = True
     """Computes the boxes of a score map at one threshold.
 
     Args:
-      score_map: [H, W] float64 in [0, 1].
-      threshold: In [0, 1].
-      multi_contour: All contours; otherwise the one with the largest area.
+      score_map: `[H, W]` float64 in [0, 1].
+      threshold: in [0, 1].
+      multi_contour: all contours; otherwise the one with the largest area.
 
     Returns:
-      [n, 4] int64, n >= 1, as in `ThresholdBoxes`.
+      `[n, 4]` int64, n >= 1, as in `ThresholdBoxes`.
 
     Raises:
-      ValueError: The threshold is outside [0, 1].
+      ValueError: the threshold is outside [0, 1].
     """
     levels = quantize(score_map)
     (level,), _ = levels_at(int(levels.max()), [threshold])
@@ -110,15 +110,15 @@ def largest_box(score_map: np.ndarray, threshold: float, image_size: tuple[int, 
     """Computes the box of the largest contour in pixels of the original image.
 
     Args:
-      score_map: [H, W] float64 in [0, 1].
-      threshold: In [0, 1].
-      image_size: Width and height of the original image.
+      score_map: `[H, W]` float64 in [0, 1].
+      threshold: in [0, 1].
+      image_size: width and height of the original image.
 
     Returns:
-      [4] int64 `x0, y0, x1, y1`, inside the image; 0, 0, 0, 0 where there is no foreground.
+      `[4]` int64 `x0, y0, x1, y1`, inside the image; 0, 0, 0, 0 where there is no foreground.
 
     Raises:
-      ValueError: The threshold is outside [0, 1].
+      ValueError: the threshold is outside [0, 1].
     """
     box = boxes_at(score_map, threshold, multi_contour=False)
     return boxes_in_images(box, score_map.shape[::-1], np.array([image_size]))[0]
@@ -133,15 +133,15 @@ def object_boxes(
     multi-contour boxes, which are for scoring, have those around holes too.)
 
     Args:
-      score_map: [H, W] float64 in [0, 1].
-      threshold: In [0, 1].
-      image_size: Width and height of the original image.
+      score_map: `[H, W]` float64 in [0, 1].
+      threshold: in [0, 1].
+      image_size: width and height of the original image.
 
     Returns:
-      [n, 4] int64, as in `largest_box`, by the area of their contours, largest first; n >= 1.
+      `[n, 4]` int64, as in `largest_box`, by the area of their contours, largest first; n >= 1.
 
     Raises:
-      ValueError: The threshold is outside [0, 1].
+      ValueError: the threshold is outside [0, 1].
     """
     levels = quantize(score_map)
     (level,), _ = levels_at(int(levels.max()), [threshold])
@@ -157,12 +157,12 @@ def boxes_in_images(
     """Converts boxes from pixels of a score map to pixels of original images, by rounding.
 
     Args:
-      boxes: [N, 4] `x0, y0, x1, y1`, one for each image.
-      map_size: Width and height of the score maps.
-      image_sizes: [N, 2] width and height of the original images.
+      boxes: `[N, 4]` `x0, y0, x1, y1`, one for each image.
+      map_size: width and height of the score maps.
+      image_sizes: `[N, 2]` width and height of the original images.
 
     Returns:
-      [N, 4] int64, inside the images.
+      `[N, 4]` int64, inside the images.
     """
     scale, last = image_sizes / np.array(map_size), image_sizes - 1
     inside = np.minimum(np.rint(boxes * np.tile(scale, 2)), np.tile(last, 2))
@@ -175,14 +175,14 @@ def levels_at(
     """Returns the levels at which thresholds cut a map, as the reference passes them to OpenCV.
 
     Args:
-      highest: Highest level of the 8-bit map.
-      thresholds: [T] in [0, 1], any order.
+      highest: highest level of the 8-bit map.
+      thresholds: `[T]` in [0, 1], any order.
 
     Returns:
       The L different levels, increasing, and the index of that of every threshold [T]; int64.
 
     Raises:
-      ValueError: There is no threshold, or one is outside [0, 1].
+      ValueError: there is no threshold, or one is outside [0, 1].
     """
     thresholds = np.asarray(thresholds, np.float64)
     if not thresholds.size or not ((thresholds >= 0) & (thresholds <= 1)).all():

@@ -19,11 +19,11 @@ class Components(NamedTuple):
     """Components of the foreground, or its holes, at all levels, sorted by level.
 
     Attributes:
-      level: [N] uint8; a component of, or a hole in, the foreground `levels > level`.
-      boxes: [N, 4] int32, first and last column and row `x0, y0, x1, y1`, all inclusive.
-      area: [N] float64, area in pixels of the polygon through the centres of the border pixels,
+      level: `[N]` uint8; a component of, or a hole in, the foreground `levels > level`.
+      boxes: `[N, 4]` int32, first and last column and row `x0, y0, x1, y1`, all inclusive.
+      area: `[N]` float64, area in pixels of the polygon through the centres of the border pixels,
         less the holes. Zero for holes.
-      order: [N] int64, larger for components whose first pixel, row by row, comes later.
+      order: `[N]` int64, larger for components whose first pixel, row by row, comes later.
     """
 
     level: np.ndarray
@@ -68,7 +68,7 @@ def foreground_components(heights: np.ndarray) -> Components:
     """Lists the 8-connected components of `levels > level` for level = 0..254.
 
     Args:
-      heights: [H, W] uint16. The upper byte is the level; the lower one only tells which way is
+      heights: `[H, W]` uint16. The upper byte is the level; the lower one only tells which way is
         up among pixels of one level, which keeps flat steps from looking like maxima.
     """
     heights = _frame(heights, 0)

@@ -7,12 +7,12 @@ def scale_boxes(boxes: np.ndarray, image_size: tuple[int, int], size: int = 224)
     """Scales ground-truth boxes from the image to the score map, rounding down.
 
     Args:
-      boxes: [B, 4] `x0, y0, x1, y1` in pixels of the original image.
-      image_size: Width and height of the original image.
-      size: Height and width S of the score map.
+      boxes: `[B, 4]` `x0, y0, x1, y1` in pixels of the original image.
+      image_size: width and height of the original image.
+      size: height and width S of the score map.
 
     Returns:
-      [B, 4] int64, `int(x * S / width)` and `int(y * S / height)`.
+      `[B, 4]` int64, `int(x * S / width)` and `int(y * S / height)`.
 
     Source: clovaai/wsolevaluation.
 
@@ -30,11 +30,11 @@ def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     Corners count as pixels of the box, so a side is `x1 - x0 + 1` long.
 
     Args:
-      boxes: [A, 4] `x0, y0, x1, y1`, x1 >= x0, y1 >= y0.
-      others: [B, 4] the same.
+      boxes: `[A, 4]` `x0, y0, x1, y1`, x1 >= x0, y1 >= y0.
+      others: `[B, 4]` the same.
 
     Returns:
-      [A, B] float64 in [0, 1].
+      `[A, B]` float64 in [0, 1].
 
     Source: clovaai/wsolevaluation.
     """
@@ -54,12 +54,12 @@ def best_ious(boxes: np.ndarray, truths: np.ndarray, starts: np.ndarray) -> np.n
     some images have hundreds of ground-truth boxes.
 
     Args:
-      boxes: [A, 4] the same boxes for all N images.
-      truths: [B, 4] ground-truth boxes, image by image.
-      starts: [N] index of the first of every image in `truths`; none has no box.
+      boxes: `[A, 4]` the same boxes for all N images.
+      truths: `[B, 4]` ground-truth boxes, image by image.
+      starts: `[N]` index of the first of every image in `truths`; none has no box.
 
     Returns:
-      [N, A] float64 in [0, 1].
+      `[N, A]` float64 in [0, 1].
     """
     numbers = np.diff(starts, append=len(truths))
     best = box_ious(truths[starts], boxes)

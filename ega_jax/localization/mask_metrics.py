@@ -14,7 +14,7 @@ class PixelCounts:
     The sums of the counts of parts of a data set are the counts of the whole.
 
     Attributes:
-      thresholds: [T] float64, increasing, in [0, 1).
+      thresholds: `[T]` float64, increasing, in [0, 1).
       foreground: [T + 2] int64, foreground pixels with a score in `[edges[i], edges[i + 1])`, for
         the edges `thresholds, 1, 2, 3`.
       background: [T + 2] int64, the same of the background.
@@ -42,9 +42,9 @@ class PixelCounts:
         """Adds one image.
 
         Args:
-          score_map: [S, S] float64 in [0, 1].
-          mask: [S, S], foreground where it is not zero.
-          ignore: [S, S]; pixels where it is not zero and `mask` is are left out.
+          score_map: `[S, S]` float64 in [0, 1].
+          mask: `[S, S]`, foreground where it is not zero.
+          ignore: `[S, S]`; pixels where it is not zero and `mask` is are left out.
 
         Returns:
           What was counted of the image: its own `foreground` and `background`.
@@ -73,9 +73,9 @@ class PixelCounts:
         The counts are those of `add` for every image.
 
         Args:
-          score_map: [S, S] float64 in [0, 1].
-          foreground: [S, S] int64, in how many images the pixel is foreground.
-          background: [S, S] int64, in how many it is neither foreground nor ignored.
+          score_map: `[S, S]` float64 in [0, 1].
+          foreground: `[S, S]` int64, in how many images the pixel is foreground.
+          background: `[S, S]` int64, in how many it is neither foreground nor ignored.
 
         Raises:
           ValueError: The shapes differ.
@@ -151,7 +151,7 @@ def mask_ious(foreground: np.ndarray, background: np.ndarray, index: int) -> np.
     Args:
       foreground: [..., T + 2] as in `PixelCounts`.
       background: [..., T + 2] the same.
-      index: Of the threshold.
+      index: of the threshold.
 
     Returns:
       [...] float64 in [0, 1]; zero where there is neither object nor pixel.
@@ -167,10 +167,10 @@ def weighted_pixels(
     """Counts the pixels of images, each image as often as its weight says.
 
     Args:
-      thresholds: [T] as in `PixelCounts`.
+      thresholds: `[T]` as in `PixelCounts`.
       foreground: [N, T + 2] of every image.
       background: [N, T + 2] of every image.
-      weights: [B, N] float32, whole numbers.
+      weights: `[B, N]` float32, whole numbers.
 
     Returns:
       B counts, to seven digits.

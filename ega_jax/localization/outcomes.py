@@ -1,7 +1,7 @@
 """Box outcomes image by image, from which counts follow for any weighting of the images.
 
-With 1000 thresholds an image takes 1.2 KB (2.2 KB if the map is wider than 256 pixels): at most 256
-levels, each with a box and six bits. 50,000 images are 60 MB.
+With 1000 thresholds each image takes 1.2 KB (2.2 KB if the map is wider than 256 pixels): at most
+256 levels, each with a box and six bits. 50,000 images are 60 MB.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ class BoxOutcomes:
     """What the boxes of N images are worth at all thresholds.
 
     Attributes:
-      thresholds: [T] float64.
-      highest: [N] uint8, highest level of the 8-bit map; with the thresholds it gives the levels.
-      largest: [N, K, 4] box of the largest contour at every level, in pixels of the map; K is the
+      thresholds: `[T]` float64.
+      highest: `[N]` uint8, highest level of the 8-bit map; with the thresholds it gives the levels.
+      largest: `[N, K, 4]` box of the largest contour at every level, in pixels of the map; K is the
         largest possible number of levels, of which an image may have fewer.
       correct: [N, ceil(6 K / 8)] uint8, the bits of [2, 3, K], `BoxOutcome.correct`.
     """
@@ -56,9 +56,9 @@ class BoxOutcomes:
         """Counts the images, each as often as its weight says.
 
         Args:
-          weights: [B, N] float32, whole numbers.
-          top1: [N] bool, whether the best class is the label.
-          top5: [N] bool, whether the label is among the five best classes.
+          weights: `[B, N]` float32, whole numbers.
+          top1: `[N]` bool, whether the best class is the label.
+          top5: `[N]` bool, whether the label is among the five best classes.
 
         Returns:
           B counts.
@@ -100,9 +100,9 @@ def pack(outcome: BoxOutcome, num_thresholds: int, map_size: int) -> dict[str, n
     """Makes one row of `highest`, `largest` and `correct` of `BoxOutcomes`.
 
     Args:
-      outcome: Of the image.
+      outcome: of the image.
       num_thresholds: T.
-      map_size: Side of the score map, which decides on the type of the boxes.
+      map_size: side of the score map, which decides on the type of the boxes.
     """
     size, used = min(num_thresholds, 256), len(outcome.largest)
     largest = np.zeros((size, 4), np.min_scalar_type(map_size - 1))

@@ -10,7 +10,7 @@ def thresholds(interval: float = 0.001) -> np.ndarray:
     Source: clovaai/wsolevaluation, whose training script uses 0.001 (1000 thresholds).
 
     Raises:
-      ValueError: The interval is not in (0, 1].
+      ValueError: the interval is not in (0, 1].
     """
     if not 0 < interval <= 1:
         raise ValueError(f"The threshold interval is {interval}; give a number in (0, 1].")
@@ -23,7 +23,7 @@ def resize_map(cam: np.ndarray, size: int) -> np.ndarray:
     Its kernel has a = -0.75, and the border is replicated. The result may leave the map's range.
 
     Raises:
-      ValueError: The map is not two-dimensional or is empty.
+      ValueError: the map is not two-dimensional or is empty.
     """
     cam = np.asarray(cam, np.float64)
     if cam.ndim != 2 or not cam.size:
@@ -37,16 +37,16 @@ def score_map(cam: np.ndarray, size: int = 224) -> np.ndarray:
     In this order, because cubic resizing overshoots.
 
     Args:
-      cam: [h, w], any real dtype and range.
-      size: Height and width S of the score map.
+      cam: `[h, w]`, any real dtype and range.
+      size: height and width S of the score map.
 
     Returns:
-      [S, S] float64. All zeros if a value is not a finite number or if the map is constant.
+      `[S, S]` float64. All zeros if a value is not a finite number or if the map is constant.
 
     Source: clovaai/wsolevaluation.
 
     Raises:
-      ValueError: The map is not two-dimensional or is empty.
+      ValueError: the map is not two-dimensional or is empty.
     """
     resized = resize_map(cam, size)
     if not np.isfinite(resized).all():
@@ -68,14 +68,14 @@ def check_score_map(score_map: np.ndarray, size: int | None = None) -> np.ndarra
     """Checks a score map that another program made.
 
     Args:
-      score_map: What its file held.
-      size: Expected height and width S; `None` accepts any.
+      score_map: what its file held.
+      size: expected height and width S; `None` accepts any.
 
     Returns:
       The map as [H, W] float64 in [0, 1].
 
     Raises:
-      ValueError: It is not such a map; says what is wrong and what to do about it.
+      ValueError: it is not such a map; says what is wrong and what to do about it.
     """
     score_map = np.asarray(score_map)
     if score_map.dtype.kind not in "fiub":

@@ -8,14 +8,14 @@ _CHUNK = 1024  # images whose numbers are laid open at once
 
 
 def weighted_sums(weights: np.ndarray, columns: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Sums numbers of the images, each as often as its weight says.
+    """Computes weighted sums over images of several numbers that each image has.
 
     Args:
-      weights: [B, N] float32.
-      columns: Gives of the images with these positions [n] their numbers [n, C] float32.
+      weights: `[B, N]` float32, one weighting of the N images in each row.
+      columns: maps positions of images `[n]` to their numbers `[n, C]` float32.
 
     Returns:
-      [B, C] float32, exact for whole numbers up to 2**24.
+      `[B, C]` float32, exact for whole numbers up to 2**24.
     """
     positions = np.arange(weights.shape[1])
     parts = np.split(positions, range(_CHUNK, len(positions), _CHUNK))

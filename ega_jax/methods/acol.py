@@ -34,7 +34,7 @@ class ACoL(Method):
     """ACoL.
 
     Attributes:
-      threshold: of the first head's map in [0, 1], from which on features are erased.
+      threshold: of the first head's map in [0, 1]; features above it are erased.
     """
 
     one_map = False

@@ -40,7 +40,7 @@ class ADL(Method):
 
     Attributes:
       drop_rate: probability of the drop mask.
-      threshold: share of the attention's maximum, per image, from which on it drops.
+      threshold: share of the attention's maximum, per image; what is above it is dropped.
     """
 
     networks = tuple(STAGES)

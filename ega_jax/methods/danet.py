@@ -8,7 +8,7 @@ tells roots apart (the order of a bird), a middle one parents (its family), the 
 
 where L_cos, the divergent activation term, is the mean cosine between the maps that the true
 labels have at all three levels, so that they light up different parts. Half of the 3 K maps are
-drawn anew for every step, and the same for all images. At test the maps of all levels are added,
+drawn again at every step, and the same for all images. At test the maps of all levels are added,
 each the mean of the K after a ReLU: the class that is ranked i-th with the i-th parent and root.
 
 Paper: Inception v3 and VGG16 on CUB, of 37 families and 11 orders. Here: on corresponding stages of

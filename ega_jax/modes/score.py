@@ -56,7 +56,7 @@ def score(
         for index, image_id in enumerate(source.image_ids):
             score_map = _read_map(os.path.join(scoremaps, f"{image_id}.npy"), map_size)
             scores[split].add(source, index, score_map)
-    results = {"scoremaps": os.path.abspath(scoremaps)} | report_splits(
+    results = {"scoremaps": os.path.abspath(scoremaps), "map_size": map_size} | report_splits(
         scores, sources, workdir, threshold=threshold, resamples=resamples
     )
     files.write_json(epath.Path(workdir) / "results.json", results)

@@ -19,10 +19,10 @@ def all_devices() -> list[jax.Device]:
     """
     try:
         return jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter where no such build is installed
         wanted = jax.config.jax_platforms
         asked = f"JAX_PLATFORMS={wanted}" if wanted else "JAX"
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0] or "there is no such backend"
         raise DeviceError(
             f"{asked} finds no device: {reason}. Install its build of JAX, free the device, or set "
             "JAX_PLATFORMS=cpu"

@@ -1,15 +1,12 @@
 """Checks of the config, and its way to a file and back."""
 
-import json
 import math
 
-import ml_collections
 import pytest
 
 from configs import base, folder, quickstart, rows
-from ega_jax.config import build, store
+from ega_jax.config import build
 from ega_jax.config.check import check
-from ega_jax.methods import METHODS
 from ega_jax.models.network import single
 from ega_jax.ops.losses import PROBABILITIES
 from ega_jax.runtime.errors import ConfigError
@@ -51,7 +48,8 @@ def test_recipes_are_valid(recipe):
 def test_quickstart_rows(row, adversarial, entropy):
     ega = build.objective(quickstart.get_config(row))
     assert (ega.attack is not None) == adversarial
-    assert (ega.entropy.lambda_clean > 0) == (ega.entropy.lambda_adv > 0) == entropy
+    weights = (ega.entropy.lambda_clean, ega.entropy.lambda_adv) if ega.entropy else (0.0, 0.0)
+    assert all(weights) == any(weights) == entropy
     if row in PROBABILITIES:
         assert ega.entropy.probability == row
 

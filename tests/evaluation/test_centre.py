@@ -12,6 +12,7 @@ from ega_jax.data.files.folder import split_sources
 from ega_jax.data.source import DataError
 from ega_jax.evaluation import centre
 from ega_jax.modes import score
+from ega_jax.modes.centre import baseline
 
 SIZE = 16
 
@@ -59,7 +60,7 @@ def _write_masks(folder, root, seed, count=3):
 
 def _baseline(root, metadata="meta", **kwargs):
     kwargs = {"map_size": SIZE, "threshold_interval": 0.01} | kwargs
-    return centre.baseline(str(root / metadata), workdir=str(root / "out"), **kwargs)
+    return baseline(str(root / metadata), workdir=str(root / "out"), **kwargs)
 
 
 def _score(root, score_map, metadata="meta", **kwargs):
@@ -259,7 +260,7 @@ FIGURES = {  # MaxBoxAcc at IoU 0.3, 0.5, 0.7, and MaxBoxAccV2
 @pytest.mark.parametrize("data_set", ["CUB", ILSVRC])
 def test_figures_of_the_real_metadata(shared_data, tmp_path, data_set):
     folder = shared_data / "wsol_metadata" / data_set
-    results = centre.baseline(str(folder), workdir=str(tmp_path))
+    results = baseline(str(folder), workdir=str(tmp_path))
     for (name, line, split), expected in FIGURES.items():
         if name == data_set:
             assert _accuracies(results[line][split]) == pytest.approx(expected, abs=0.0051)

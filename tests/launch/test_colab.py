@@ -43,7 +43,7 @@ def test_kept_without_outputs_and_without_an_address(notebook):
         assert cell.outputs == [] and cell.execution_count is None
     assert notebook.metadata.accelerator == "TPU"
     first = code[0].source
-    assert 'ROOT = ""' in first and "CHANGE THIS" in first
+    assert 'REPOSITORY = ""' in first and "CHANGE THIS" in first
     assert 'DATA = ""' in first
 
 
@@ -87,5 +87,5 @@ def test_without_pictures_of_ones_own_it_says_so(notebook):
 
 
 def test_outside_a_checkout_it_asks_for_the_address(notebook, tmp_path):
-    with pytest.raises(nbclient.exceptions.CellExecutionError, match="Set ROOT"):
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="Set REPOSITORY"):
         run(notebook, tmp_path)

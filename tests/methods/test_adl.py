@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ega_jax.methods.adl import ADL, AttentionDropout, drop_mask, importance_map
+from ega_jax.methods.adl import AttentionDropout, drop_mask, importance_map
 from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

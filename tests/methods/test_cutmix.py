@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ega_jax.methods.cutmix import CutMix, random_box
+from ega_jax.methods.cutmix import random_box
 from ega_jax.ops import losses
 from tests.helpers import tiny
 

@@ -9,9 +9,9 @@ import pytest
 
 from configs import quickstart
 from ega_jax.config import build
-from ega_jax.runtime.errors import ConfigError
 from ega_jax.methods import METHODS, readers
 from ega_jax.methods.readers import READERS
+from ega_jax.runtime.errors import ConfigError
 from tests.helpers import tiny
 from tests.helpers.runs import tiny as tiny_run_config
 
@@ -20,7 +20,12 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 MODEL = tiny.network()
 IMAGES = jnp.asarray(tiny.batch(size=2, dtype=np.float32)["image"])
 CLASSES = jnp.array([[0, 3], [4, 1]])
-HIERARCHY = {"parents": (0, 1, 0, 2, 1), "roots": (0, 1, 0, 1, 1)}
+HIERARCHY = {
+    "parents": (0, 1, 0, 2, 1),
+    "roots": (0, 1, 0, 1, 1),
+    "num_maps": 8,
+    "alpha": 0.01,
+}
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +170,7 @@ def test_reads_the_trained_network_unchanged(variables, explained):
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("has", "cutmix")])
 def test_every_system_can_be_explained(name):
     """By a gradient, by masked images, and in the system's own way, for several classes at once."""
-    method = METHODS[name](**(HIERARCHY if name == "danet" else {}))
+    method = METHODS[name](**HIERARCHY) if name == "danet" else tiny.method(name)
     model = tiny.network(method)
     variables = jax.eval_shape(
         functools.partial(model.init, train=False), jax.random.key(0), IMAGES

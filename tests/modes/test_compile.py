@@ -272,7 +272,7 @@ def test_auto_uses_the_memory_of_the_devices(monkeypatch, tmp_path):
     """A training step that needs 3 bytes per image on each of 4 devices of 100 bytes."""
     asked = []
 
-    def lower(config, facts, placement):
+    def lower_steps(config, facts, placement):
         asked.append(config.batch_size)
         return {"train": config.batch_size // placement.num_devices * 3}
 
@@ -280,7 +280,7 @@ def test_auto_uses_the_memory_of_the_devices(monkeypatch, tmp_path):
         if lowered > memory_bytes >> 20:
             raise lower.DoesNotFitError("too much")
 
-    monkeypatch.setattr(batch_size, "lower_steps", lower)
+    monkeypatch.setattr(batch_size, "lower_steps", lower_steps)
     monkeypatch.setattr(batch_size, "compile_within", compile_within)
     device = types.SimpleNamespace(memory_stats=lambda: {"bytes_limit": (100 << 20) + 5})
     monkeypatch.setattr(batch_size.jax, "local_devices", lambda: [device] * 4)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ega_jax.data.creatures.source import creatures
 from ega_jax.data.source import Source, array_loader
+from ega_jax.evaluation import drawing
 from ega_jax.modes import inspect
 
 SIZE = 32
@@ -68,9 +69,9 @@ def test_contact_sheet_has_a_column_for_each_class():
 
 def test_contact_sheet_draws_box_and_outline():
     sheet = inspect.contact_sheet(squares([(8, 8), (8, 8)]), 1)
-    assert (sheet == inspect.visualize.RED).all(-1).sum() > 300
+    assert (sheet == drawing.RED).all(-1).sum() > 300
     bare = dataclasses.replace(squares([(8, 8), (8, 8)]), boxes=None, load_mask=None)
-    assert not (inspect.contact_sheet(bare, 1) == inspect.visualize.RED).all(-1).any()
+    assert not (inspect.contact_sheet(bare, 1) == drawing.RED).all(-1).any()
 
 
 def test_inspect_leaves_a_picture_and_figures(tmp_path):

@@ -68,12 +68,13 @@ def test_a_picture_does_not_depend_on_its_batch(tiny_run, pictures):
 
 
 def test_checkpoint_by_path_serves_from_elsewhere(tiny_run, pictures, tmp_path):
-    workdir, _ = tiny_run
+    workdir, results = tiny_run
     path = checkpoints.find(workdir, "best")
     predict.predict(tiny(), str(tmp_path / "out"), str(pictures), checkpoint=str(path))
     written = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert written["checkpoint"] == str(path)
-    assert {p["threshold"] for p in written["predictions"]} == {0.2}  # no results.json there
+    threshold = results["validation"]["oracle"]["threshold"]  # of the run that it lies in
+    assert {p["threshold"] for p in written["predictions"]} == {threshold}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from ega_jax.methods.adl import ADL
 from ega_jax.ops.attack import Attack
 from ega_jax.ops.remat import POLICIES, remat
 from ega_jax.training.objective import Objective
@@ -23,7 +22,9 @@ MODEL = tiny.network(METHOD, dual=True, dropout=0.2)
 def compiled(policy):
     """Gradients of EGA's objective, ready to be run."""
     attack = Attack(epsilon=2, step_size=1, num_steps=1)
-    ega = Objective(attack, tiny.entropy(1.0, 0.1), attack_bn_mode="train", method=METHOD, remat=policy)
+    ega = Objective(
+        attack, tiny.entropy(1.0, 0.1), attack_bn_mode="train", method=METHOD, remat=policy
+    )
     model_state = tiny.variables(MODEL)
     arguments = (
         model_state.pop("params"),

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ega_jax.methods.cutmix import CutMix
 from ega_jax.models.norm import AUX, MAIN
 from ega_jax.ops import losses
 from ega_jax.ops.attack import Attack
@@ -69,7 +68,10 @@ def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_e
 
     def entropy(out):
         values = losses.cam_entropy(
-            out["cams"], batch["label"], probability=ega.entropy.probability, reduction=ega.entropy.reduction
+            out["cams"],
+            batch["label"],
+            probability=ega.entropy.probability,
+            reduction=ega.entropy.reduction,
         )
         return jnp.sum(jnp.where(batch["mask"], values, 0)) / batch["mask"].sum()
 
@@ -106,7 +108,11 @@ def assert_is_equation_8(ega, model, batch, adversarial):
     "changes",
     [
         {},
-        {"attack": Attack(2, 1, 3), "attack_bn_mode": "train", "entropy": tiny.entropy(1.0, 0.01, "class_softmax")},
+        {
+            "attack": Attack(2, 1, 3),
+            "attack_bn_mode": "train",
+            "entropy": tiny.entropy(1.0, 0.01, "class_softmax"),
+        },
         {"entropy": tiny.entropy(1.0, 0.5, "spatial_softmax", "sum")},
         {"attack": Attack(4, 2, 0), "entropy": tiny.entropy(1.0, 0.01, "sigmoid", "sum")},
     ],
@@ -224,7 +230,9 @@ def test_padding_changes_nothing(probability, fast):
 
 def test_nothing_but_padding():
     batch = float_batch(padded=tiny.BATCH)
-    grads, sums, _ = run(Objective(ONE_STEP, tiny.entropy(1.0, 0.3)), tiny.TinyNet(batch_norm=False), batch)
+    grads, sums, _ = run(
+        Objective(ONE_STEP, tiny.entropy(1.0, 0.3)), tiny.TinyNet(batch_norm=False), batch
+    )
     assert all(np.all(g == 0) for g in jax.tree.leaves(grads))
     assert all(value == 0 for value in sums.values())
 

@@ -138,7 +138,7 @@ def owners_split(texts: dict[str, str], split: str) -> dict[str, tuple[int, tupl
         except (KeyError, ValueError) as error:
             raise DataError(
                 f"image {number} ({path}) of images.txt: no line, or no number, in one of "
-                f"{', '.join(list(_TABLES)[1:])} ({error}); get the files anew"
+                f"{', '.join(list(_TABLES)[1:])} ({error}); get the files again"
             ) from error
     return result
 
@@ -172,7 +172,7 @@ def cubv2_metadata(text: str, sizes: Sizes) -> dict[str, str]:
     except (KeyError, ValueError) as error:
         raise DataError(
             f"{_CUBV2_BOXES} has a line other than id,x,y,width,height or none for an image "
-            f"({error}); get it anew"
+            f"({error}); get it again"
         ) from error
     if len(values) != len(paths):
         raise DataError(

@@ -1,4 +1,4 @@
-"""ILSVRC-2012 and ImageNetV2: training list, boxes from XML, and names that were issued anew."""
+"""ILSVRC-2012 and ImageNetV2: training list, boxes from XML, and names that were issued again."""
 
 import functools
 import io
@@ -170,7 +170,7 @@ class _Annotation:
         except (xml.etree.ElementTree.ParseError, IndexError, TypeError, ValueError) as error:
             raise DataError(
                 f"{name} is no annotation with object/name and object/bndbox/xmin, ymin, xmax, "
-                f"ymax ({error}); get it anew"
+                f"ymax ({error}); get it again"
             ) from error
 
 

@@ -151,7 +151,7 @@ def _report(data: DataSet, layout: Layout, subset: bool) -> Report:
             elif name == split and found != plan.published and not subset:
                 problems[name] = (
                     f"{name}: {found} images, but {plan.published} were published; get the "
-                    "metadata or the images anew, or use --subset if that is meant"
+                    "metadata or the images again, or use --subset if that is meant"
                 )
     notes = []
     if layout.refused:

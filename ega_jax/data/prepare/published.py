@@ -149,7 +149,7 @@ def table(text: str, columns: int, name: str) -> dict[str, list[str]]:
         if len(values) != columns - 1 or key in rows:
             raise DataError(
                 f"{name}, line {number}: {line!r} does not have {columns} columns or repeats an "
-                "earlier line; get the file anew"
+                "earlier line; get the file again"
             )
         rows[key] = values
     return rows

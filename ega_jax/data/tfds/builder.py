@@ -83,7 +83,7 @@ def build(
         split_datasets=examples,
         data_dir=part,
         description="Images, boxes and masks as in the field's metadata, byte for byte.",
-        disable_shuffling=True,  # epochs are shuffled anew anyway; the order of the lists is kept
+        disable_shuffling=True,  # every epoch is shuffled anyway; the lists keep their order
     )
     made = part / name / VERSION
     for split, (source, contents) in splits.items():

@@ -105,7 +105,7 @@ class Index:
         if len(position) < len(self.names):
             raise DataError(
                 f"{where}: {len(self.names) - len(position)} of {len(self.names)} records have the "
-                "name of another one; prepare the data set anew"
+                "name of another one; prepare the data set again"
             )
         missing = [image_id for image_id in image_ids if key(image_id) not in position]
         if missing:
@@ -114,7 +114,7 @@ class Index:
                 f"{where} lacks {len(missing)} of the {len(image_ids)} images of the metadata: "
                 f"{', '.join(missing[:_SHOWN])}{more}; its names look like "
                 f"{self.names[0].decode()!r}. Give the metadata of these images, or prepare the "
-                "data set anew"
+                "data set again"
             )
         return np.array([position[key(image_id)] for image_id in image_ids], np.int64)
 
@@ -219,7 +219,7 @@ def _scan(builder: tfds.core.DatasetBuilder, split: str, kind: Kind) -> Index:
             if len(rows) != expected:
                 raise DataError(
                     f"{paths[shard]} has {len(rows)} records, but {expected} in "
-                    "dataset_info.json; get the file, or prepare the data set, anew"
+                    "dataset_info.json; get the file, or prepare the data set, again"
                 )
             for place, length, name, header in rows:
                 names.append(name)
@@ -254,7 +254,7 @@ def _tfrecord_shard(path: str) -> Iterator[tuple[int, bytes]]:
             place += len(record) + FRAME
     except tf.errors.OpError as error:
         raise DataError(
-            f"{path} cannot be read ({error.message}); get the file, or prepare the data set, anew"
+            f"{path} cannot be read ({error.message}); get the file, or prepare the data set, again"
         ) from error
 
 

@@ -178,7 +178,7 @@ def _mask_files(
         except tf.errors.OpError as error:
             raise DataError(
                 f"the record of {contents.image_ids[index]!r} cannot be read ({error.message}); "
-                "get the file, or prepare the data set, anew"
+                "get the file, or prepare the data set, again"
             ) from error
         return tuple([io.BytesIO(mask) for mask in example[key].values.numpy()] for key in features)
 

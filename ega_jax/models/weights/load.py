@@ -95,7 +95,7 @@ def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
             main = ("main" if part == "aux" else part for part in place[1:])
             flat[place] = np.array(flat[collection, *main])
     logger.info(
-        "Read %d tensors of %s; drawn anew: %s.%s",
+        "Read %d tensors of %s; drawn at random: %s.%s",
         len(tensors),
         path,
         ", ".join(sorted(drawn)) or "nothing",
@@ -189,7 +189,7 @@ def _fitting(
     if bias in wanted and (bias not in tensors or tensors[bias].shape != wanted[bias]):
         if bias in tensors:
             logger.info(
-                "The classifier of %s has %d classes, the data %d: it is drawn anew.",
+                "The classifier of %s has %d classes, the data %d: it is drawn at random.",
                 path,
                 tensors[bias].size,
                 network.num_classes,

@@ -157,7 +157,7 @@ def test_command(small, tmp_path, capsys):
 
 def test_others_do_not_load_tfds():
     code = (
-        "import sys; from ega_jax import build; "
+        "import sys; from ega_jax.config import build; "
         "assert 'tensorflow_datasets' not in sys.modules and 'array_record' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

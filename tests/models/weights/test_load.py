@@ -72,7 +72,7 @@ def test_head_stays_as_drawn(write, caplog):
     with caplog.at_level("INFO"):
         after = load.load(write(), network, before)
     tiny.assert_trees_equal(after["params"]["head"], before["params"]["head"])
-    assert "drawn anew: head/classifier, head/conv6_1/bn" in caplog.text
+    assert "drawn at random: head/classifier, head/conv6_1/bn" in caplog.text
 
 
 def test_auxiliary_branch_is_a_copy(write):
@@ -100,10 +100,10 @@ def test_classifier_is_kept_for_its_own_classes(tmp_path, caplog, classes):
     if classes == 1000:
         np.testing.assert_array_equal(classifier["kernel"][0, 0], state["fc.weight"].T)
         np.testing.assert_array_equal(classifier["bias"], state["fc.bias"])
-        assert "drawn anew: nothing" in caplog.text
+        assert "drawn at random: nothing" in caplog.text
     else:
         tiny.assert_trees_equal(classifier, before["params"]["head"]["classifier"])
-        assert "drawn anew: head/classifier." in caplog.text
+        assert "drawn at random: head/classifier." in caplog.text
     down = after["params"]["layer2_0"]["downsample"]
     np.testing.assert_array_equal(
         down["conv"]["kernel"], state["layer2.0.downsample.0.weight"].transpose(2, 3, 1, 0)

@@ -1,0 +1,134 @@
+"""A trained network as a function of pictures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ega_jax
+from ega_jax import Localizer, localization
+from ega_jax.data.source import DataError
+from ega_jax.runtime import checkpoints
+from ega_jax.runtime.errors import ConfigError
+from tests.helpers.runs import tiny
+
+
+@pytest.fixture(scope="module")
+def localizer(tiny_run):
+    return Localizer.load(tiny_run[0])
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Eleven arrays of different shapes: more than a batch."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (20 + i, 70 - i, 3), np.uint8) for i in range(11)]
+
+
+def test_one_answer_for_each_picture(localizer, pictures, tiny_run):
+    found = localizer.localize(pictures)
+    assert len(found) == len(pictures)
+    for one, picture in zip(found, pictures, strict=True):
+        height, width, _ = picture.shape
+        assert one.class_name == localizer.class_names[one.label]
+        assert 1 / len(localizer.class_names) <= one.score <= 1
+        assert one.threshold == tiny_run[1]["validation"]["oracle"]["threshold"]
+        assert one.score_map.shape == (32, 32)
+        assert one.score_map.min() >= 0 and one.score_map.max() <= 1
+        ((x0, y0, x1, y1),) = one.boxes
+        assert 0 <= x0 <= x1 < width and 0 <= y0 <= y1 < height
+        expected = localization.largest_box(one.score_map, one.threshold, (width, height))
+        np.testing.assert_array_equal(one.boxes[0], expected)
+
+
+def test_arrays_images_and_paths_are_the_same(localizer, pictures, tmp_path):
+    picture = pictures[3]
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    inputs = [picture, Image.fromarray(picture), tmp_path / "a.png", str(tmp_path / "a.png")]
+    one, *others = localizer.localize(inputs)
+    for other in others:
+        assert (other.label, other.boxes.tolist()) == (one.label, one.boxes.tolist())
+        np.testing.assert_array_equal(other.score_map, one.score_map)
+
+
+def test_a_picture_on_its_side_is_turned(localizer, pictures):
+    turned = Image.fromarray(np.rot90(pictures[0]).copy())  # the camera's note says: turn it back
+    turned.getexif()[0x0112] = 6
+    (one,), (other,) = localizer.localize([turned]), localizer.localize([pictures[0]])
+    assert one.boxes.tolist() == other.boxes.tolist()
+
+
+def test_given_classes_are_found_instead_of_the_likeliest(localizer, pictures):
+    likeliest = localizer.localize(pictures)
+    labels = [one.label for one in likeliest]
+    for one, other in zip(localizer.localize(pictures, labels), likeliest, strict=True):
+        assert one.label == other.label and one.score == pytest.approx(other.score, rel=1e-5)
+        np.testing.assert_allclose(one.score_map, other.score_map, atol=1e-5)
+    others = [(label + 1) % 10 for label in labels]
+    found = localizer.localize(pictures, others)
+    assert [one.label for one in found] == others
+    assert all(a.score <= b.score for a, b in zip(found, likeliest, strict=True))
+
+
+def test_several_classes_best_first(localizer, pictures):
+    for classes in localizer.each(pictures[:2], top_k=4):
+        assert len({one.label for one in classes}) == 4
+        assert [one.score for one in classes] == sorted((o.score for o in classes), reverse=True)
+
+
+def test_all_objects_above_a_threshold(localizer, pictures):
+    (one,) = localizer.localize(pictures[:1], threshold=0.7, boxes="all")
+    (largest,) = localizer.localize(pictures[:1], threshold=0.7)
+    assert len(one.boxes) >= 1
+    np.testing.assert_array_equal(one.boxes[0], largest.boxes[0])
+
+
+def test_objects_are_counted_without_their_holes():
+    score_map = np.zeros((32, 32))
+    score_map[2:14, 2:14] = 1
+    score_map[6:9, 6:9] = 0  # a hole
+    score_map[20:24, 20:26] = 0.8
+    boxes = localization.object_boxes(score_map, 0.5, (64, 32))
+    assert boxes.tolist() == [[4, 2, 28, 14], [40, 20, 52, 24]]
+    assert localization.object_boxes(score_map, 0.9, (64, 32)).tolist() == [[4, 2, 28, 14]]
+    assert localization.object_boxes(np.zeros((8, 8)), 0.5, (8, 8)).tolist() == [[0, 0, 0, 0]]
+
+
+def test_pictures_are_taken_one_batch_at_a_time(localizer, pictures):
+    taken = []
+
+    def some():
+        for picture in pictures:
+            taken.append(picture)
+            yield picture
+
+    next(localizer.each(some()))
+    assert len(taken) == 8
+
+
+def test_a_checkpoint_can_be_given_too(tiny_run, pictures):
+    path = checkpoints.find(tiny_run[0], "best")
+    assert Localizer.load(path).checkpoint == path
+    (one,) = Localizer.load(path, config=tiny(**{"predict.threshold": 0.4})).localize(pictures[:1])
+    assert one.threshold == 0.4
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: x.localize([np.zeros((4, 4))]), ValueError, r"\[4, 4\] float64"),
+        (lambda x: x.localize(["/nowhere.png"]), DataError, "/nowhere.png"),
+        (lambda x: x.localize([np.zeros((9, 9, 3), np.uint8)], [10]), ValueError, "label 10"),
+        (lambda x: x.localize([], boxes="some"), ValueError, "boxes='some'"),
+        (lambda x: list(x.each([], top_k=11)), ConfigError, "top_k=11: the model has 10"),
+        (lambda x: Localizer.load("/nowhere"), ConfigError, "/nowhere"),
+    ],
+)
+def test_what_cannot_work(localizer, call, error, message):
+    with pytest.raises(error, match=message):
+        call(localizer)
+
+
+def test_the_front_door_has_these_names_only():
+    assert ega_jax.Localizer is Localizer
+    with pytest.raises(AttributeError, match="no attribute 'Detector'"):
+        ega_jax.Detector  # noqa: B018

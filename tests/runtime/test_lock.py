@@ -1,0 +1,66 @@
+"""One process at a time in a workdir."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ega_jax.runtime import lock
+from tests.helpers.paths import ROOT
+
+HOLD = """
+import sys, time
+from ega_jax.runtime import lock
+with lock.only_one(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds `tmp_path`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_the_second_is_refused_and_told_who_is_there(tmp_path, holder):
+    with (
+        pytest.raises(lock.WorkdirInUseError) as refused,
+        lock.only_one(tmp_path),
+    ):
+        pass
+    said = str(refused.value)
+    assert f"process {holder.pid} on {socket.gethostname()}" in said
+    assert str(tmp_path) in said and "another --workdir" in said
+    with lock.only_one(tmp_path / "other"):
+        pass
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with lock.only_one(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+    with lock.only_one(tmp_path):  # and it is free again
+        pass
+
+
+def test_buckets_are_not_locked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with lock.only_one("gs://bucket/run"), lock.only_one("gs://bucket/run"):
+        pass
+    assert not list(tmp_path.iterdir())
