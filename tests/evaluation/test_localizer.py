@@ -47,7 +47,7 @@ def test_arrays_images_and_paths_are_the_same(localizer, pictures, tmp_path):
     one, *others = localizer.localize(inputs)
     for other in others:
         assert (other.label, other.boxes.tolist()) == (one.label, one.boxes.tolist())
-        np.testing.assert_array_equal(other.score_map, one.score_map)
+        np.testing.assert_allclose(other.score_map, one.score_map, atol=1e-5)  # on another device
 
 
 def test_a_picture_on_its_side_is_turned(localizer, pictures):
