@@ -100,7 +100,7 @@ def _train() -> int:
     _require("config")
     from ega_jax.modes.train import train
 
-    train(CONFIG.value, _workdir(), checkpoint=CHECKPOINT.value)
+    train(CONFIG.value, _keeping_programs(), checkpoint=CHECKPOINT.value)
     return 0
 
 
@@ -108,7 +108,7 @@ def _evaluate() -> int:
     _require_run()
     from ega_jax.modes.evaluate import evaluate
 
-    evaluate(CONFIG.value, _workdir(), checkpoint=CHECKPOINT.value)
+    evaluate(CONFIG.value, _keeping_programs(), checkpoint=CHECKPOINT.value)
     return 0
 
 
@@ -117,7 +117,7 @@ def _predict() -> int:
     _require("images")
     from ega_jax.modes.predict import predict
 
-    skipped = predict(CONFIG.value, _workdir(), IMAGES.value, checkpoint=CHECKPOINT.value)
+    skipped = predict(CONFIG.value, _keeping_programs(), IMAGES.value, checkpoint=CHECKPOINT.value)
     return SKIPPED if skipped else 0
 
 
@@ -192,6 +192,15 @@ def _workdir() -> str:
             f"{CHECKPOINT.value} is in no workdir; say with --workdir where results go"
         )
     return str(found)
+
+
+def _keeping_programs() -> str:
+    """Returns the folder of the run, once what is compiled for it is kept for the next start."""
+    from ega_jax.runtime import compilation_cache
+
+    workdir = _workdir()
+    compilation_cache.enable(workdir)
+    return workdir
 
 
 def _config_name() -> str | None:
