@@ -211,5 +211,13 @@ def _parse_flags(argv: list[str]) -> list[str]:
     return rest
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the program; the console command `ega-jax` is this too."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does: recipes import each other as `configs`
     app.run(main, flags_parser=_parse_flags)
+
+
+if __name__ == "__main__":
+    run()
