@@ -216,6 +216,8 @@ def run() -> None:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does: recipes import each other as `configs`
+    if __name__ != "__main__":  # absl looks in the main module for the text of --help
+        sys.modules["__main__"].__doc__, sys.argv[0] = __doc__, __name__
     app.run(main, flags_parser=_parse_flags)
 
 
