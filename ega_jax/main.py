@@ -11,17 +11,20 @@
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 """
 
+import contextlib
 import logging
 import os
 import pathlib
+import re
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 # TensorFlow only reads images here; its start-up chatter helps nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
 from absl import logging as absl_logging
-from etils import epath
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, e.g. configs/quickstart.py")
@@ -33,7 +36,10 @@ MODE = flags.DEFINE_enum(
     "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", "last", "Checkpoint to go on from, or to use: last, best, a step, or a path."
+    "checkpoint",
+    None,
+    "Checkpoint to go on from, or to use: last, best, a step, or a path. Default: the last one to "
+    "go on from, and to use the one that config.eval.checkpoint names.",
 )
 IMAGES = flags.DEFINE_string(
     "images", None, "predict: folder of pictures. score, baseline: of images, for their sizes."
@@ -63,81 +69,161 @@ TOPOLOGY = flags.DEFINE_string(
 # What `predict` exits with when it had to skip pictures that cannot be read.
 SKIPPED = 3
 
+# A config that is no recipe: that of the run which --workdir or --checkpoint names.
+_SAVED = pathlib.Path(__file__).parent / "config" / "saved.py"
+
+_FIELD = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?")
+
 
 def main(argv: list[str]) -> int:
     """Does what `--mode` says; returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    _set_up_logging()
-    _join_processes()
-    # Late, so that --help and mistyped flags answer at once.
-    from ega_jax.config import store
-    from ega_jax.config.check import check
-    from ega_jax.data.source import DataError
-    from ega_jax.evaluation import centre, evaluator
-    from ega_jax.models.weights.files import WeightFileError
-    from ega_jax.modes import inspect, predict, score, train
-    from ega_jax.modes.compile import compile_steps
-    from ega_jax.runtime.checkpoints import CheckpointError, find
-    from ega_jax.runtime.errors import ConfigError
-    from ega_jax.training.progress import NonFiniteLoss
+    with _told_in_a_line() as outcome:
+        _join_processes()
+        outcome.code = {
+            "train": _train,
+            "eval": _evaluate,
+            "predict": _predict,
+            "score": _score,
+            "baseline": _baseline,
+            "inspect": _inspect,
+            "compile": _compile,
+        }[MODE.value]()
+    return outcome.code
 
-    workdir = WORKDIR.value or _default_workdir()
+
+# Modes are imported late, so that --help and mistyped flags answer at once.
+
+
+def _train() -> int:
+    _require("config")
+    from ega_jax.modes.train import train
+
+    train(CONFIG.value, _workdir(), checkpoint=CHECKPOINT.value)
+    return 0
+
+
+def _evaluate() -> int:
+    _require_run()
+    from ega_jax.modes.evaluate import evaluate
+
+    evaluate(CONFIG.value, _workdir(), checkpoint=CHECKPOINT.value)
+    return 0
+
+
+def _predict() -> int:
+    _require_run()
+    _require("images")
+    from ega_jax.modes.predict import predict
+
+    skipped = predict(CONFIG.value, _workdir(), IMAGES.value, checkpoint=CHECKPOINT.value)
+    return SKIPPED if skipped else 0
+
+
+def _score() -> int:
+    _require("scoremaps", "metadata")
+    from ega_jax.modes.score import score
+
+    settings = _scoring()
+    if CONFIG.value:
+        settings["resamples"] = CONFIG.value.eval.bootstrap
+    score(SCOREMAPS.value, METADATA.value, **settings)
+    return 0
+
+
+def _baseline() -> int:
+    _require("metadata")
+    from ega_jax.modes.centre import baseline
+
+    baseline(METADATA.value, **_scoring())
+    return 0
+
+
+def _inspect() -> int:
+    _require("config")
+    from ega_jax.modes.inspect import inspect_all
+
+    inspect_all(CONFIG.value, _workdir())
+    return 0
+
+
+def _compile() -> int:
+    _require("config", "topology")
+    from ega_jax.modes.compile import compile_steps
+
+    compile_steps(CONFIG.value, _workdir(), TOPOLOGY.value)
+    return 0
+
+
+def _scoring() -> dict[str, Any]:
+    """Returns what `score` and `baseline` have in common; their folders are their own."""
+    from ega_jax.config.check import check
+    from ega_jax.config.store import refuse_run
+
+    recipe = _config_name()
+    default = os.path.join("runs", f"{recipe}_{MODE.value}" if recipe else MODE.value)
+    settings = {
+        "workdir": WORKDIR.value or default,
+        "images": IMAGES.value,
+        "masks": MASKS.value,
+    }
+    refuse_run(settings["workdir"])
+    if CONFIG.value:
+        check(CONFIG.value)
+        settings["threshold"] = CONFIG.value.eval.threshold
+        settings["threshold_interval"] = CONFIG.value.eval.threshold_interval
+        if CONFIG.value.eval.map_size is not None:
+            settings["map_size"] = CONFIG.value.eval.map_size
+    return settings
+
+
+def _workdir() -> str:
+    """Returns the folder of the run: told, that of the checkpoint, or named after the config."""
+    if WORKDIR.value:
+        return WORKDIR.value
+    if recipe := _config_name():
+        return os.path.join("runs", recipe)
+    from ega_jax.runtime.checkpoints import workdir_of
+
+    found = workdir_of(CHECKPOINT.value)
+    if found is None:
+        raise app.UsageError(
+            f"{CHECKPOINT.value} is in no workdir; say with --workdir where results go"
+        )
+    return str(found)
+
+
+def _config_name() -> str | None:
+    """Returns the recipe's name and row: `quickstart_cam` for `configs/quickstart.py:cam`."""
+    if not CONFIG.value:
+        return None
+    path, _, row = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    if pathlib.Path(path) == _SAVED:
+        return None
+    name = pathlib.Path(path).stem
+    return f"{name}_{row}" if row else name
+
+
+class _Outcome:
+    """The exit code of a mode."""
+
+    code = 1
+
+
+@contextlib.contextmanager
+def _told_in_a_line() -> Iterator[_Outcome]:
+    """Turns what a user can mend into one line and exit code 1, and Ctrl-C into code 130."""
+    from ega_jax.runtime.errors import UserError
+
+    outcome = _Outcome()
     try:
-        if MODE.value in ("score", "baseline"):
-            settings = {
-                "workdir": workdir or os.path.join("runs", MODE.value),
-                "images": IMAGES.value,
-                "masks": MASKS.value,
-            }
-            if CONFIG.value:
-                check(CONFIG.value)
-                settings |= {
-                    "map_size": CONFIG.value.eval.map_size or CONFIG.value.data.crop_size,
-                    "threshold": CONFIG.value.eval.threshold,
-                    "threshold_interval": CONFIG.value.eval.threshold_interval,
-                }
-            if MODE.value == "score":
-                _require("scoremaps", "metadata")
-                if CONFIG.value:
-                    settings["resamples"] = CONFIG.value.eval.bootstrap
-                score.score(SCOREMAPS.value, METADATA.value, **settings)
-            else:
-                _require("metadata")
-                centre.baseline(METADATA.value, **settings)
-            return 0
-        if workdir is None and epath.Path(CHECKPOINT.value).is_dir():
-            workdir = str(epath.Path(CHECKPOINT.value).absolute().parents[2])
-        if workdir is None:
-            raise app.UsageError("--config, --workdir or the path of a --checkpoint is missing")
-        if MODE.value == "inspect":
-            _require("config")
-            inspect.inspect_all(CONFIG.value, workdir)
-            return 0
-        if MODE.value == "compile":
-            _require("config", "topology")
-            compile_steps(CONFIG.value, workdir, TOPOLOGY.value)
-            return 0
-        if MODE.value == "train":
-            _require("config")
-            train.train(CONFIG.value, workdir, checkpoint=CHECKPOINT.value)
-            return 0
-        config = CONFIG.value or store.load(find(workdir, CHECKPOINT.value).parents[2])
-        if MODE.value == "eval":
-            evaluator.evaluate(config, workdir, checkpoint=CHECKPOINT.value)
-            return 0
-        _require("images")
-        skipped = predict.predict(config, workdir, IMAGES.value, checkpoint=CHECKPOINT.value)
-        return SKIPPED if skipped else 0
-    except (
-        ConfigError,
-        DataError,
-        CheckpointError,
-        WeightFileError,
-        NonFiniteLoss,
-    ) as error:
+        yield outcome
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        outcome.code = 130
 
 
 def _set_up_logging() -> None:
@@ -185,30 +271,59 @@ def _require(*names: str) -> None:
         raise app.UsageError(f"--mode={MODE.value} needs {' and '.join(missing)}")
 
 
-def _default_workdir() -> str | None:
-    """Returns `runs/<config name>`, e.g. `runs/quickstart_cam` for `configs/quickstart.py:cam`."""
-    if not flags.FLAGS["config"].present:
-        return None
-    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    name = pathlib.Path(path).stem
-    return os.path.join("runs", f"{name}_{argument}" if argument else name)
+def _require_run() -> None:
+    """Refuses to go on without a trained model."""
+    if not CONFIG.value:
+        raise app.UsageError(
+            f"--mode={MODE.value} needs --workdir, --config, or the path of a --checkpoint"
+        )
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the flags; a config or a field of it that does not exist is said in one line."""
-    try:
+    """Parses the flags; what is wrong with a config or a field of it is said in one line."""
+    _set_up_logging()
+    with _told_in_a_line():
+        _check_fields(argv)
+        argv = _with_config_of_run(argv)
+        sys.argv[1:] = argv[1:]  # where config_flags looks for the fields
         rest = app.parse_flags_with_usage(argv)
         if CONFIG.value:
-            CONFIG.value.to_dict()  # a file that could not be loaded says so only when it is used
-    except AttributeError as error:
-        fields = [a.split("=")[0] for a in argv if a.startswith(("--config.", "-config."))]
-        sys.exit(
-            f"error: no such field among {', '.join(fields)}: {error}\n"
-            "All fields are in configs/base.py."
-        )
-    except OSError as error:
-        sys.exit(f"error: {error}")
-    return rest
+            try:
+                CONFIG.value.to_dict()
+            except OSError as error:  # a file that could not be loaded says so when it is used
+                sys.exit(f"error: {error}")
+        return rest
+    sys.exit(1)
+
+
+def _check_fields(argv: Sequence[str]) -> None:
+    """Refuses fields of the config that there are not, and names the nearest one."""
+    given = [match.groups() for argument in argv[1:] if (match := _FIELD.match(argument))]
+    if given:
+        from ega_jax.config.fields import check_field
+
+        for name, value in given:
+            check_field(name, value)
+
+
+def _with_config_of_run(argv: list[str]) -> list[str]:
+    """Adds the config of the run that is meant where no recipe is given."""
+    if any(re.match(r"--?config(=|$)", argument) for argument in argv):
+        return argv
+    try:
+        flags.FLAGS([a for a in argv if not _FIELD.match(a)], known_only=True)
+        mode, workdir, checkpoint = MODE.value, WORKDIR.value, CHECKPOINT.value
+    except flags.Error:
+        return argv  # said when they are parsed in earnest
+    finally:
+        flags.FLAGS.unparse_flags()
+    if mode not in ("train", "eval", "predict") or not (workdir or checkpoint):
+        return argv
+    from ega_jax.config import store
+
+    if mode == "train" and not (checkpoint or store.exists(workdir)):
+        return argv  # nothing to go on with: it takes a recipe
+    return [argv[0], f"--config={_SAVED}:{store.find_run(workdir, checkpoint)}", *argv[1:]]
 
 
 def run() -> None:

@@ -7,11 +7,9 @@ from collections.abc import Callable
 import jax
 import ml_collections
 import numpy as np
-from etils import epath
 from jax.experimental import multihost_utils
 
 from ega_jax.aot.lower import DataFacts, DoesNotFitError, compile_within, lower_steps
-from ega_jax.config import store
 from ega_jax.config.check import AUTO
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.sharding import Placement
@@ -23,19 +21,15 @@ _POWERS = [2**n for n in range(13)]
 
 
 def settle(
-    config: ml_collections.ConfigDict, workdir: str, facts: DataFacts, placement: Placement
+    config: ml_collections.ConfigDict, facts: DataFacts, placement: Placement
 ) -> ml_collections.ConfigDict:
-    """Puts a number where a run's config says `auto`, by the memory of the devices at hand.
-
-    A run that goes on keeps the batch size that it began with.
+    """Puts a number where the config says `auto`, by the memory of the devices at hand.
 
     Raises:
       ConfigError: the devices do not say how much memory they have, or it is too little.
     """
     if config.batch_size != AUTO:
         return config
-    if (epath.Path(workdir) / "config.json").exists():
-        return with_batch_size(config, store.load(workdir).batch_size)
     memory_bytes = _device_memory()
     config = with_batch_size(config, largest(config, facts, placement, memory_bytes))
     logger.info("config.batch_size=%s: %d.", AUTO, config.batch_size)

@@ -21,7 +21,7 @@ from ega_jax.models.inputs import SCALINGS
 from ega_jax.ops.attack import Attack, paper_num_steps
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.training import optimizers
-from ega_jax.training.objective import Objective
+from ega_jax.training.objective import Entropy, Objective
 
 
 def sources(
@@ -103,14 +103,14 @@ def reader(config: ml_collections.ConfigDict, model: Network) -> Reader:
     Raises:
       ConfigError: the network has no such module to explain.
     """
-    if not config.cam.reader:
+    if not config.reader.name:
         return method(config).read
-    layer = config.cam.layer
+    layer = config.reader.layer
     try:
         check_layer(model, layer, config.data.crop_size)
     except KeyError as error:
-        raise ConfigError(f"config.cam.layer={layer!r}: {error.args[0]}") from error
-    return functools.partial(READERS[config.cam.reader], layer=layer)
+        raise ConfigError(f"config.reader.layer={layer!r}: {error.args[0]}") from error
+    return functools.partial(READERS[config.reader.name], layer=layer)
 
 
 def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
@@ -163,10 +163,7 @@ def objective(config: ml_collections.ConfigDict) -> Objective:
         attack=attack,
         attack_scaling=attack_scaling,
         ce_weight=ega.ce_weight,
-        lambda_clean=ega.lambda_clean,
-        lambda_adv=ega.lambda_adv,
-        probability=ega.probability,
-        reduction=ega.reduction,
+        entropy=Entropy(ega.lambda_clean, ega.lambda_adv, ega.probability, ega.reduction),
         attack_bn_mode=ega.attack_bn_mode,
         targeted=ega.targeted,
         fast=ega.fast,

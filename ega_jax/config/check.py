@@ -83,7 +83,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("method", tuple(METHODS)),
         ("remat", tuple(POLICIES)),
         ("ccam.function", FUNCTIONS),
-        ("cam.reader", ("", *READERS)),
+        ("reader.name", ("", *READERS)),
         ("data.name", ("folder", "tfds", "creatures")),
         ("data.cache", ("none", "memory")),
         ("model.name", tuple(NETWORKS)),
@@ -96,6 +96,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("optimizer.name", ("sgd", "adam")),
         ("optimizer.schedule", ("step", "cosine", "polynomial", "constant")),
         ("eval.checkpoint", ("last", "best")),
+        ("predict.boxes", ("largest", "all")),
     ]:
         value = _get(c, field)
         _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")

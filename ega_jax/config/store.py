@@ -1,66 +1,221 @@
-"""What a workdir says its run is: `config.json` and `classes.json`."""
+"""What a workdir says its run is: its config, its classes, and the images it was trained on.
 
+`config.json`, `classes.json` and `data.json` are written once, when a run begins. Going on with the
+run, evaluating it and predicting with it may change the fields of `FREE`; whatever else differs
+would put another run's name on its weights, and is refused.
+"""
+
+import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ml_collections
 from etils import epath
+from ml_collections.config_dict import ConfigDict
 
-from ega_jax.config.check import _require
+from ega_jax.config.check import AUTO
+from ega_jax.config.fields import RENAMED, flatten, get_config
+from ega_jax.data.source import Source
 from ega_jax.methods import METHODS
-from ega_jax.runtime import files
+from ega_jax.runtime import checkpoints, files
 from ega_jax.runtime.errors import ConfigError
 
+# What may differ from the run's own config, sections as a whole; docs/runs.md has it too.
+FREE = (
+    # its length
+    "steps",
+    "epochs",
+    # what it logs and keeps
+    "log_every_steps",
+    "profile",
+    "checkpoint",
+    # how it is evaluated and used
+    "eval",
+    "reader",
+    "predict",
+    "ccam",
+    # where files are; other classes and other training images are found out by `Facts`
+    "data.root",
+    "data.val_root",
+    "data.metadata",
+    "data.masks",
+    "data.check_files",
+    "danet.hierarchy",
+    # memory
+    "data.cache",
+    "remat",
+)
 
-def check_same_network(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
-    """Compares with the run in a workdir: its weights would fit other networks, but mean nothing.
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is known of a run besides its weights.
+
+    Attributes:
+      config: with which it was trained.
+      class_names: in the order of the labels.
+    """
+
+    config: ConfigDict
+    class_names: tuple[str, ...]
+
+
+def settle(run: ConfigDict, given: ConfigDict, place: str | os.PathLike) -> ConfigDict:
+    """Returns a run's config with the free fields of another one.
+
+    Args:
+      run: the config of the run.
+      given: the config it is to be used with.
+      place: of the run, for the message.
 
     Raises:
-      ConfigError: a field of the network differs.
+      ConfigError: a field that is not free differs; names all of them, with both values.
     """
-    run = load(workdir)
-    trained = run.get("method", "cam")
-    if METHODS[trained].own_network or METHODS[config.method].own_network:
-        _require(
-            config.method == trained,
-            "method",
-            config.method,
-            f"the run in {workdir} has the network of {trained!r}; set that, or another --workdir",
+    differences = [
+        (name, old, new)
+        for name, old, new in _differences(run, given)
+        if not _is_free(name)
+        and (name, new) != ("batch_size", AUTO)  # settled when a run begins
+        and not (name == "method" and _trained_as(old) == _trained_as(new))
+    ]
+    if differences:
+        lines = "".join(
+            f"\n  config.{name}: the run has {old!r}, asked for is {new!r}"
+            for name, old, new in differences
         )
-    for name, trained in run.model.items():
-        if name not in ("pretrained", "dropout", "dtype"):
-            value = config.model[name]
-            _require(
-                value == trained,
-                f"model.{name}",
-                value,
-                f"the run in {workdir} has {trained!r}; set that, or another --workdir",
-            )
+        raise ConfigError(
+            f"{place} is another run:{lines}\nLeave these fields as the run has them, or choose "
+            "another --workdir."
+        )
+    settled = given.copy_and_resolve_references()
+    with settled.ignore_type():
+        settled.batch_size = run.batch_size
+    return settled
 
 
-def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `config.json` into the workdir."""
-    files.write_json(epath.Path(workdir) / "config.json", config.to_dict())
+def changes(run: ConfigDict, given: ConfigDict) -> list[str]:
+    """Lists the free fields that differ, each as `name: old -> new`."""
+    return [
+        f"{name}: {old!r} -> {new!r}"
+        for name, old, new in _differences(run, given)
+        if _is_free(name)
+    ]
 
 
-def load(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+def _differences(run: ConfigDict, given: ConfigDict) -> list[tuple[str, Any, Any]]:
+    """Lists fields with other values; the sections of methods that a run does not use are equal."""
+    old, new = flat(run), flat(given)
+    unused = _unused(run.method) | (set() if run.ega.enabled or given.ega.enabled else {"ega"})
+    return [
+        (name, old.get(name), new.get(name))
+        for name in old | new
+        if old.get(name) != new.get(name)
+        and (name.partition(".")[0] not in unused or name == "ega.enabled")
+    ]
+
+
+def _trained_as(method: str) -> str:
+    return METHODS[method].trained_as or method
+
+
+def _unused(method: str) -> set[str]:
+    """Names the sections of the methods that are not this one."""
+    sections = {name: {"nl_ccam": "ccam"}.get(name, name) for name in METHODS}
+    return set(sections.values()) - {sections[method]}
+
+
+def _is_free(name: str) -> bool:
+    return any(name == free or name.startswith(f"{free}.") for free in FREE)
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """Returns the fields of a config by their dotted names."""
+    return flatten(config.to_dict())
+
+
+def data_facts(config: ConfigDict, source: Source) -> dict[str, Any]:
+    """Describes what a run is trained on, beyond its config.
+
+    Args:
+      config: of the run.
+      source: the training split.
+
+    Returns:
+      `train_images`, their number; `train_digest`, the SHA-256 of their ids and labels; and for
+      DANet `hierarchy_digest`, that of its file.
+    """
+    digest = hashlib.sha256()
+    for image_id, label in zip(source.image_ids, source.labels.tolist(), strict=True):
+        digest.update(f"{image_id}\0{label}\n".encode("utf-8", "surrogateescape"))
+    facts = {"train_images": len(source), "train_digest": digest.hexdigest()}
+    if config.method == "danet":
+        hierarchy = epath.Path(config.danet.hierarchy).read_bytes()
+        facts["hierarchy_digest"] = hashlib.sha256(hierarchy).hexdigest()
+    return facts
+
+
+def check_data(workdir: str | os.PathLike, names: Sequence[str], facts: Mapping[str, Any]) -> None:
+    """Compares the data with what the run in a workdir was trained on.
+
+    Raises:
+      ConfigError: the classes or the training images are others.
+    """
+    remedy = "Give the data of the run with config.data, or choose another --workdir."
+    trained = load_class_names(workdir)
+    if list(names) != trained:
+        raise ConfigError(
+            f"{workdir} was trained on other classes: {_first_difference(trained, names)}. {remedy}"
+        )
+    path = epath.Path(workdir) / "data.json"
+    if not path.exists():  # of a version that did not write it
+        return
+    known = _read_json(path)
+    if known.get("hierarchy_digest") != facts.get("hierarchy_digest"):
+        raise ConfigError(
+            f"config.danet.hierarchy: {workdir} was trained with another hierarchy. {remedy}"
+        )
+    if known != dict(facts):
+        raise ConfigError(
+            f"{workdir} was trained on other images: {known.get('train_images')} then, "
+            f"{facts['train_images']} now, with other names or labels. {remedy}"
+        )
+
+
+def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
+    if len(old) != len(new):
+        return f"{len(old)} then ({', '.join(old[:3])}, ...), {len(new)} now ({', '.join(new[:3])})"
+    label = next(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
+    return f"class {label} was {old[label]!r} and is {new[label]!r}"
+
+
+def exists(workdir: str | os.PathLike) -> bool:
+    """Says whether a run has begun in a workdir."""
+    return (epath.Path(workdir) / "config.json").exists()
+
+
+def save(
+    workdir: str | os.PathLike,
+    config: ConfigDict,
+    class_names: Sequence[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes what a run is into its workdir."""
+    workdir = epath.Path(workdir)
+    files.write_json(workdir / "classes.json", list(class_names))
+    files.write_json(workdir / "data.json", dict(facts))
+    files.write_json(workdir / "config.json", config.to_dict())
+
+
+def load(workdir: str | os.PathLike) -> ConfigDict:
     """Reads the `config.json` of a workdir.
 
     Raises:
       ConfigError: the file is missing or unreadable.
     """
     path = epath.Path(workdir) / "config.json"
-    values = _read_json(path)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no config; give the workdir of a trained model")
-    return ml_collections.ConfigDict(_with_tuples(values))
-
-
-def save_class_names(names: Sequence[str], workdir: str | os.PathLike) -> None:
-    """Writes `classes.json`, the class names in the order of their labels, into the workdir."""
-    files.write_json(epath.Path(workdir) / "classes.json", list(names))
+    return parse(_read_json(path), path)
 
 
 def load_class_names(workdir: str | os.PathLike) -> list[str]:
@@ -72,6 +227,115 @@ def load_class_names(workdir: str | os.PathLike) -> list[str]:
     return _read_json(epath.Path(workdir) / "classes.json")
 
 
+def of_checkpoint(path: str | os.PathLike) -> Run:
+    """Reads what run a checkpoint is of, wherever it lies.
+
+    A checkpoint of an earlier version does not know; its workdir then does.
+
+    Args:
+      path: folder of a checkpoint, as `checkpoints.find` returns.
+
+    Raises:
+      ConfigError: neither the checkpoint nor a workdir around it says.
+      CheckpointError: the checkpoint is damaged.
+    """
+    manifest = checkpoints.read_manifest(path)
+    if "run" in manifest:
+        run = manifest["run"]
+        return Run(parse(run["config"], path), tuple(run["classes"]))
+    workdir = checkpoints.workdir_of(path)
+    if workdir is None:
+        raise ConfigError(
+            f"{path} does not say what run it is of; put it below `checkpoints` of its workdir, "
+            "beside config.json and classes.json"
+        )
+    return Run(load(workdir), tuple(load_class_names(workdir)))
+
+
+def find_run(workdir: str | None, checkpoint: str | None) -> str:
+    """Returns where a run says what it is: its workdir, or a checkpoint that lies elsewhere.
+
+    Args:
+      workdir: of the run, if given.
+      checkpoint: `last`, `best`, a step or a path, if given.
+
+    Returns:
+      A place for `read_run`.
+
+    Raises:
+      ConfigError, CheckpointError: there is no such checkpoint, or what it says is unreadable.
+    """
+    elsewhere = checkpoint is not None and epath.Path(checkpoint).is_dir()
+    if workdir is not None and exists(workdir) and not elsewhere:
+        place = workdir
+    else:
+        place = os.fspath(checkpoints.find(workdir or "", checkpoint or "last"))
+    read_run(place)
+    return place
+
+
+def read_run(place: str | os.PathLike) -> ConfigDict:
+    """Reads the config of a run off its workdir or one of its checkpoints."""
+    return load(place) if exists(place) else of_checkpoint(place).config
+
+
+def refuse_run(workdir: str | os.PathLike) -> None:
+    """Refuses a folder with a run to those who would replace its results.
+
+    Raises:
+      ConfigError: there is a run in it.
+    """
+    if exists(workdir) or checkpoints.exist(workdir):
+        raise ConfigError(
+            f"{workdir} is the folder of a training run, whose results would be replaced; choose "
+            "another --workdir"
+        )
+
+
+def check_place(workdir: str | os.PathLike, run: Run) -> None:
+    """Looks whether a workdir may receive results of a run: it is the run's own, or no run's.
+
+    Raises:
+      ConfigError: it is another run's.
+    """
+    if exists(workdir):
+        settle(load(workdir), run.config, workdir)
+        if load_class_names(workdir) != list(run.class_names):
+            raise ConfigError(
+                f"{workdir} is another run, of other classes; choose another --workdir"
+            )
+
+
+def describe(config: ConfigDict, class_names: Sequence[str]) -> dict[str, Any]:
+    """Returns what a checkpoint keeps for `of_checkpoint`."""
+    return {"config": config.to_dict(), "classes": list(class_names)}
+
+
+def parse(values: Any, place: str | os.PathLike) -> ConfigDict:
+    """Builds a config from what JSON holds; fields that it lacks have their defaults.
+
+    Raises:
+      ConfigError: it holds no config, or fields that there are no more.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{place} holds no config; give the workdir of a trained model")
+    config = get_config()
+    known = flat(config)
+    given = {RENAMED.get(name, name): value for name, value in flatten(values).items()}
+    if unknown := sorted(given.keys() - known.keys()):
+        raise ConfigError(
+            f"{place} has fields that this version does not know: {', '.join(unknown)}; it was "
+            "written by a later one"
+        )
+    try:
+        config.update_from_flattened_dict(
+            {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        )
+    except TypeError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    return config
+
+
 def _read_json(path: epath.Path) -> Any:
     try:
         return json.loads(path.read_text())
@@ -79,10 +343,3 @@ def _read_json(path: epath.Path) -> Any:
         raise ConfigError(
             f"cannot read {path}: {error}; give the workdir of a trained model"
         ) from error
-
-
-def _with_tuples(value: object) -> object:
-    """Turns JSON's lists back into the tuples that configs hold."""
-    if isinstance(value, dict):
-        return {k: _with_tuples(v) for k, v in value.items()}
-    return tuple(value) if isinstance(value, list) else value

@@ -1,6 +1,7 @@
 """The evaluation loop: a trained network over a split, to figures, pictures and `results.json`."""
 
 import functools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,13 @@ class Evaluator:
         )
         self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)
         self.map_size = config.eval.map_size or config.data.crop_size
+        self._images, self._seconds, self._compiled = 0, 0.0, False
         self.thresholds = localization.thresholds(config.eval.threshold_interval)
+
+    @property
+    def images_per_second(self) -> float:
+        """Images that this process scores in a second; the first batch, which compiles, apart."""
+        return self._images / self._seconds if self._seconds else 0.0
 
     def score(
         self, variables: dict, source: Source, keep: Sequence[int] = ()
@@ -81,6 +88,7 @@ class Evaluator:
         scores = Scores.empty(source, self.thresholds)
         crops = self._crop_probabilities(variables, source) if self.config.eval.ten_crop else {}
         examples = {}
+        since = time.monotonic()
         for batch in self._batches(source):
             out = self.step(variables, self.placement.put_batch(batch))
             probabilities, cams = local_rows(out["probabilities"]), local_rows(out["cams"])
@@ -95,6 +103,11 @@ class Evaluator:
                     examples[index] = Example(
                         batch["image"][row], score_map, float(chosen[best]), best
                     )
+            since, before = time.monotonic(), since
+            if self._compiled:
+                self._images += int(batch["mask"].sum())
+                self._seconds += since - before
+            self._compiled = True
         parts = distributed.gather(scores.to_arrays())
         every = [Scores.from_arrays(part) for part in parts]
         return functools.reduce(Scores.merge, every), gather(examples)

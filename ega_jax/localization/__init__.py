@@ -37,6 +37,7 @@ from ega_jax.localization.boxes import (
     boxes_at_thresholds,
     boxes_in_images,
     largest_box,
+    object_boxes,
 )
 from ega_jax.localization.iou import box_ious, scale_boxes
 from ega_jax.localization.mask_metrics import PixelCounts, mask_ious, weighted_pixels
@@ -63,6 +64,7 @@ __all__ = [
     "check_score_map",
     "largest_box",
     "mask_ious",
+    "object_boxes",
     "pack",
     "quantize",
     "resize_map",

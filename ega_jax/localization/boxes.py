@@ -102,7 +102,8 @@ def boxes_at(score_map: np.ndarray, threshold: float, multi_contour: bool = True
     """
     levels = quantize(score_map)
     (level,), _ = levels_at(int(levels.max()), [threshold])
-    return _contour_boxes(levels > level, multi_contour)
+    boxes = _contour_boxes(levels > level, cv2.RETR_TREE if multi_contour else cv2.RETR_EXTERNAL)
+    return boxes if multi_contour else boxes[:1]
 
 
 def largest_box(score_map: np.ndarray, threshold: float, image_size: tuple[int, int]) -> np.ndarray:
@@ -121,6 +122,33 @@ def largest_box(score_map: np.ndarray, threshold: float, image_size: tuple[int, 
     """
     box = boxes_at(score_map, threshold, multi_contour=False)
     return boxes_in_images(box, score_map.shape[::-1], np.array([image_size]))[0]
+
+
+def object_boxes(
+    score_map: np.ndarray, threshold: float, image_size: tuple[int, int]
+) -> np.ndarray:
+    """Computes the boxes of all objects in pixels of the original image.
+
+    An object is what is connected above the threshold; holes in it are none. (The reference's
+    multi-contour boxes, which are for scoring, have those around holes too.)
+
+    Args:
+      score_map: [H, W] float64 in [0, 1].
+      threshold: In [0, 1].
+      image_size: Width and height of the original image.
+
+    Returns:
+      [n, 4] int64, as in `largest_box`, by the area of their contours, largest first; n >= 1.
+
+    Raises:
+      ValueError: The threshold is outside [0, 1].
+    """
+    levels = quantize(score_map)
+    (level,), _ = levels_at(int(levels.max()), [threshold])
+    boxes = _contour_boxes(levels > level, cv2.RETR_EXTERNAL)
+    return boxes_in_images(
+        boxes, score_map.shape[::-1], np.tile(np.array(image_size), (len(boxes), 1))
+    )
 
 
 def boxes_in_images(
@@ -233,14 +261,12 @@ def _outer_areas(boxes, areas, hole_boxes, hole_areas, foreground):
     return areas
 
 
-def _contour_boxes(foreground, multi_contour):
-    """Draws the boxes [n, 4] of a foreground [H, W] bool with OpenCV."""
-    mode = cv2.RETR_TREE if multi_contour else cv2.RETR_EXTERNAL
+def _contour_boxes(foreground: np.ndarray, mode: int) -> np.ndarray:
+    """Draws the boxes [n, 4] of a foreground [H, W] bool with OpenCV, largest contour first."""
     contours, _ = cv2.findContours(foreground.astype(np.uint8), mode, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return np.zeros((1, 4), np.int64)
-    if not multi_contour:
-        contours = [max(contours, key=cv2.contourArea)]
+    contours = sorted(contours, key=cv2.contourArea, reverse=True)
     boxes = np.array([cv2.boundingRect(contour) for contour in contours], np.int64)
     height, width = foreground.shape
     boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], (width - 1, height - 1))

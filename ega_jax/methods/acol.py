@@ -38,9 +38,8 @@ class ACoL(Method):
     """
 
     one_map = False
-    own_network = True
 
-    threshold: float = 0.7
+    threshold: float
 
     def ending(self, network: str) -> Ending:
         """Returns both heads."""

@@ -45,8 +45,8 @@ class ADL(Method):
 
     networks = tuple(STAGES)
 
-    drop_rate: float = 0.75
-    threshold: float = 0.9
+    drop_rate: float
+    threshold: float
 
     def inserts(self, network: str) -> Mapping[str, Insert]:
         """Returns a layer for each of `STAGES`."""

@@ -21,6 +21,8 @@ from ega_jax.methods.base import Forward, Method, View
 class Backprop(Method):
     """Backprop."""
 
+    trained_as = "cam"
+
     def read(self, view: View, classes: jax.Array) -> jax.Array:
         """Takes one gradient for each of the classes."""
         size = view.out["cams"].shape[1:3]

@@ -41,8 +41,9 @@ class Method:
 
     # EGA's entropies need one class map an image: they can be switched on over such methods.
     one_map: ClassVar[bool] = True
-    # It adds parameters to the network: a run of it is read as what it was trained as, only.
-    own_network: ClassVar[bool] = False
+    # Key in `METHODS` of the one that is trained in the same way: only the reading of maps differs,
+    # so that a run of one is a run of the other. None: no other.
+    trained_as: ClassVar[str | None] = None
     # Keys of `models.NETWORKS` that the method is defined for; None: all.
     networks: ClassVar[tuple[str, ...] | None] = None
 

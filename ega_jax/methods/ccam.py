@@ -32,7 +32,9 @@ FUNCTIONS = ("t1b0", "t1b1", "linear", "quadratic")
 class CCAM(Method):
     """CCAM. Attributes: which `function` weights the ranks."""
 
-    function: str = "quadratic"
+    trained_as = "cam"
+
+    function: str
 
     def read(self, view: View, classes: jax.Array) -> jax.Array:
         """Combines all class maps; the same map for every class asked for."""

@@ -29,8 +29,8 @@ class CutMix(Method):
       probability: that a batch is mixed.
     """
 
-    beta: float = 1.0
-    probability: float = 1.0
+    beta: float
+    probability: float
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         """Mixes a batch; adds `other_label` `[B]` and `share`, a scalar, the weight of `label`."""

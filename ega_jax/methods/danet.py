@@ -50,13 +50,12 @@ class DANet(Method):
     """
 
     one_map = False
-    own_network = True
     networks = tuple(STAGES)
 
     parents: tuple[int, ...]
     roots: tuple[int, ...]
-    num_maps: int = 8
-    alpha: float = 0.01
+    num_maps: int
+    alpha: float
 
     def ending(self, network: str) -> Ending:
         """Returns the three heads."""

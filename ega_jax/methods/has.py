@@ -27,9 +27,9 @@ class HaS(Method):
       fill: RGB in [0, 1] of what is hidden: what the network scales to 0.
     """
 
-    grid_sizes: tuple[int, ...] = (0, 16, 32, 44, 56)
-    drop_rate: float = 0.5
-    fill: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    grid_sizes: tuple[int, ...]
+    drop_rate: float
+    fill: tuple[float, float, float]
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         """Hides squares of every image."""

@@ -39,7 +39,7 @@ _NARROWER = 8  # q and k have this many times fewer channels than x
 class NLCCAM(CCAM):
     """NL-CCAM."""
 
-    own_network = True
+    trained_as = None
     networks = tuple(STAGES)
 
     def inserts(self, network: str) -> Mapping[str, Insert]:

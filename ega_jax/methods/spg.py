@@ -51,12 +51,11 @@ _INSTEAD = 0.7
 class SPG(Method):
     """SPG. Attributes: high and low bound of the seeds for B2, B1 and C."""
 
-    own_network = True
     networks = tuple(STAGES)
 
-    thresholds_b2: tuple[float, float] = (0.7, 0.01)
-    thresholds_b1: tuple[float, float] = (0.5, 0.05)
-    thresholds_c: tuple[float, float] = (0.7, 0.1)
+    thresholds_b2: tuple[float, float]
+    thresholds_b1: tuple[float, float]
+    thresholds_c: tuple[float, float]
 
     def ending(self, network: str) -> Ending:
         """Returns the head with its branches."""

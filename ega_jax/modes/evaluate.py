@@ -9,19 +9,22 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.evaluation.evaluator import Evaluator, restore_variables
 from ega_jax.evaluation.reports import report
-from ega_jax.runtime import distributed, files
-from ega_jax.runtime.checkpoints import find
+from ega_jax.runtime import devices, distributed, files
+from ega_jax.runtime.checkpoints import find, step_of
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.sharding import Placement
 
 
-def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = "last") -> dict:
+def evaluate(
+    config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str | None = None
+) -> dict:
     """Scores a trained model on the validation and test splits.
 
     Args:
-      config: that of the run; data and `eval` fields may differ from training.
-      workdir: of the run; receives `results.json`, pictures and the files of `per_image.py`.
-      checkpoint: `last`, `best`, a step or a path.
+      config: that of the run, but for the fields of `store.FREE`.
+      workdir: of the run, or an empty one; receives `results.json`, pictures and the files of
+        `per_image.py`.
+      checkpoint: `last`, `best`, a step or a path; None: as `config.eval.checkpoint` says.
 
     Returns:
       What `results.json` holds.
@@ -31,21 +34,25 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str
       CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     began = time.monotonic()
+    path = find(workdir, checkpoint or config.eval.checkpoint)
+    run = store.of_checkpoint(path)
+    config = store.settle(run.config, config, path)
+    store.check_place(workdir, run)
     placement = Placement()
     check(config, placement.num_devices)
-    path = find(workdir, checkpoint)
-    store.check_same_network(config, path.parents[2])
-    class_names = store.load_class_names(path.parents[2])
-    sources = build.sources(config, ("val", "test"), class_names)
+    sources = build.sources(config, ("val", "test"), run.class_names)
     if not sources:
         raise ConfigError("the data has neither a val nor a test split; nothing to evaluate")
-    model = build.model(config, len(class_names))
+    model = build.model(config, len(run.class_names))
     evaluator = Evaluator(config, model, placement)
     variables = restore_variables(path, model, config.data.crop_size, placement)
-    results = report(evaluator, variables, int(path.name), sources, workdir)
-    results["seconds"] = round(time.monotonic() - began, 1)
-    num_images = sum(len(source) for source in sources.values())
-    results["images_per_second"] = round(num_images / results["seconds"], 2)
+    results = report(evaluator, variables, step_of(path), sources, workdir)
+    results |= {
+        "checkpoint": str(path),
+        "device": devices.describe(),
+        "seconds": round(time.monotonic() - began, 1),
+        "eval_images_per_second": round(evaluator.images_per_second, 2),
+    }
     if distributed.is_lead():
         files.write_json(epath.Path(workdir) / "results.json", results)
     return results

@@ -22,7 +22,7 @@ from ega_jax.evaluation.reports import report
 from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
 from ega_jax.models.weights import load
-from ega_jax.runtime import distributed, files
+from ega_jax.runtime import devices, distributed, files, lock
 from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.sharding import Placement
@@ -38,16 +38,19 @@ STOPPED = 75
 _BRIEF = ("top1_cls_err", "fixed/corloc_err", "oracle/corloc_err", "oracle/max_box_acc_v2", "pxap")
 
 
-def train(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = "last") -> dict:
+def train(
+    config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str | None = None
+) -> dict:
     """Trains, or goes on with, the run in `workdir`, then evaluates it.
 
     Killed at any moment and called again, it ends with the same parameters as if never killed.
 
     Args:
-      config: see `configs/base.py`.
+      config: see `config/fields.py`. Of a run that has begun only the fields of `store.FREE` may
+        differ from what it began with.
       workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`.
       checkpoint: which one to go on from: `last`, `best`, a step or a path; later ones are moved to
-        `checkpoints/set_aside`.
+        `checkpoints/set_aside`. None: the last one, if there is any.
 
     Returns:
       What `results.json` holds.
@@ -57,13 +60,18 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = 
       CheckpointError: the checkpoint is damaged or of another model.
       WeightFileError: the pretrained weights are damaged or of another network.
       NonFiniteLoss: a loss term is not finite; the last good checkpoint is kept.
-      SystemExit: with code `STOPPED`, after saving, when told to stop by SIGTERM.
+      WorkdirInUseError: another process trains there.
+      SystemExit: with code `STOPPED`, after saving, when told to stop by SIGTERM or SIGINT.
     """
     began = time.monotonic()
-    trainer = Trainer(config, workdir)
-    with Checkpoints(workdir, keep=config.checkpoint.keep) as saved:
-        state = trainer.start(saved, checkpoint)
-        with contextlib.closing(_writer(workdir)) as writer:
+    check(config, Placement().num_devices)
+    with lock.only_one(workdir):
+        trainer = Trainer(config, workdir, checkpoint)
+        with (
+            trainer.checkpoints() as saved,
+            contextlib.closing(_writer(workdir)) as writer,
+        ):
+            state = trainer.start(saved)
             state = trainer.loop(state, saved, writer)
             return trainer.finish(state, saved, writer, began)
 
@@ -71,20 +79,35 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, checkpoint: str = 
 class Trainer:
     """Everything that a run needs, built and checked before the first step."""
 
-    def __init__(self, config: ml_collections.ConfigDict, workdir: str):
+    def __init__(
+        self, config: ml_collections.ConfigDict, workdir: str, checkpoint: str | None = None
+    ):
         """Builds data, network, optimizer and the compiled step; writes nothing yet."""
         self.placement = Placement()
-        check(config, self.placement.num_devices)
+        self.device = devices.describe()
         self.workdir = epath.Path(workdir)
+        self.going_on_from = None
+        if checkpoint is not None or exist(workdir):
+            self.going_on_from = find(workdir, checkpoint or "last")
+            config = self._settle(config)
+        check(config, self.placement.num_devices)
         weights = config.model.pretrained
-        if weights and not exist(workdir) and not epath.Path(weights).exists():
+        if weights and self.going_on_from is None and not epath.Path(weights).exists():
             raise ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
         self.sources = build.sources(config)
         self.source = self.sources["train"]
+        if config.eval.checkpoint == "best" and "val" not in self.sources:
+            raise ConfigError(
+                "config.eval.checkpoint='best': the data has no validation split to choose the "
+                "best by; give it one, or set 'last'"
+            )
+        self.facts = store.data_facts(config, self.source)
+        if self.going_on_from is not None and store.exists(workdir):
+            store.check_data(workdir, self.source.class_names, self.facts)
         if config.data.cache == "memory":
             cache.check_fits(self.source, config.data.resize_size)
         facts = DataFacts(self.source.num_classes, len(self.source))
-        self.config = config = batch_size.settle(config, workdir, facts, self.placement)
+        self.config = config = batch_size.settle(config, facts, self.placement)
         self.total_steps = build.total_steps(config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
         self.model = model = build.model(config, self.source.num_classes)
@@ -96,6 +119,24 @@ class Trainer:
         self._check_head_modules()
         self.step = jit_train_step(config, model, tx, self.placement)
         self.images_per_second = 0.0
+
+    def _settle(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+        """Compares the config with that of the run to go on with; says what changes."""
+        run = store.of_checkpoint(self.going_on_from)
+        store.check_place(self.workdir, run)
+        known = store.load(self.workdir) if store.exists(self.workdir) else run.config
+        config = store.settle(known, config, self.workdir)
+        for change in store.changes(known, config):
+            logger.info("Going on with config.%s.", change)
+        return config
+
+    def checkpoints(self) -> Checkpoints:
+        """Opens the checkpoints of the run."""
+        return Checkpoints(
+            self.workdir,
+            keep=self.config.checkpoint.keep,
+            run=store.describe(self.config, self.source.class_names),
+        )
 
     def _check_head_modules(self) -> None:
         """Refuses names of no module: the head would learn as slowly as the trunk, unnoticed."""
@@ -110,37 +151,36 @@ class Trainer:
                     f"with {prefix!r}; there are {', '.join(modules)}"
                 )
 
-    def start(self, saved: Checkpoints, checkpoint: str) -> steps.TrainState:
+    def start(self, saved: Checkpoints) -> steps.TrainState:
         """Draws a fresh state or restores one, and writes what the run is into the workdir."""
         key = jax.random.key(self.config.seed)
-        if saved.latest_step is None and checkpoint == "last":
+        if self.going_on_from is None:
             state = jax.jit(self.init, out_shardings=self.placement.replicated)(key)
             if self.config.model.pretrained:
                 state = self.read_pretrained(state)
         else:
-            path = find(self.workdir, checkpoint)
-            if (self.workdir / "config.json").exists():
-                store.check_same_network(self.config, self.workdir)
-            state = self.restore(path)
+            state = self.restore(self.going_on_from)
             saved.set_aside_after(int(state.step))
-            logger.info("Going on from step %d (%s).", int(state.step), path)
+            logger.info("Going on from step %d (%s).", int(state.step), self.going_on_from)
             if self.config.model.pretrained:
                 logger.info("%s is not read again.", self.config.model.pretrained)
         if distributed.is_lead():
-            store.save(self.config, self.workdir)
-            store.save_class_names(self.source.class_names, self.workdir)
+            store.save(self.workdir, self.config, self.source.class_names, self.facts)
         logger.info(
-            "Parameters:\n%s",
-            parameter_overview.get_parameter_overview(state.params, include_stats=False),
-        )
-        logger.info(
-            "%s: %d images, %d classes; %d steps of %d images on %d device(s), %d process(es).",
+            "%s: %d images, %d classes; %d steps of %d images.",
             self.source.name,
             len(self.source),
             self.source.num_classes,
             self.total_steps,
             self.config.batch_size,
+        )
+        logger.info(
+            "%s, %.2f million parameters, on %d %s device(s) (%s), %d process(es).",
+            self.config.model.name,
+            parameter_overview.count_parameters(state.params) / 1e6,
             self.placement.num_devices,
+            self.device["platform"],
+            self.device["kind"],
             jax.process_count(),
         )
         return state
@@ -245,11 +285,16 @@ class Trainer:
             validation=validation,
             writer=writer,
         )
+        results["device"] = self.device
         results["seconds"] = round(time.monotonic() - began, 1)
         if self.images_per_second:  # unknown where all steps had been made before
             results["images_per_second"] = round(self.images_per_second, 2)
+        results["eval_images_per_second"] = round(self.evaluator.images_per_second, 2)
         if distributed.is_lead():
             files.write_json(self.workdir / "results.json", results)
+            logger.info("Figures: %s", self.workdir / "results.json")
+            if (self.workdir / "pictures").is_dir():
+                logger.info("Pictures: %s", self.workdir / "pictures")
         return results
 
 

@@ -1,15 +1,17 @@
 """Saving and restoring training states with orbax: the only module that imports it.
 
 Layout below the workdir: `checkpoints/last/<step>` (the newest few), `checkpoints/best/<step>` (the
-best on validation localization, one). Beside the state each checkpoint holds a manifest: shape,
-type and checksum of every array. Orbax writes aside and renames, so a killed run leaves no half
-checkpoint; but it restores an array with a flipped bit without a word, hence the checksums.
+best on validation localization, one). Beside the state each checkpoint holds a manifest: its step,
+what run it is of, and shape, type and checksum of every array. Orbax writes aside and renames, so a
+killed run leaves no half checkpoint; but it restores an array with a flipped bit without a word,
+hence the checksums.
 """
 
 import json
 import logging
 import pathlib
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -33,8 +35,21 @@ class Checkpoints:
     Use as a context manager: leaving it waits for the writes under way.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, *, keep: int):
-        """Opens (and creates) `workdir/checkpoints`, keeping the `keep` newest of `last`."""
+    def __init__(
+        self,
+        workdir: str | pathlib.Path,
+        *,
+        keep: int,
+        run: Mapping[str, Any] | None = None,
+    ):
+        """Opens (and creates) `workdir/checkpoints`.
+
+        Args:
+          workdir: of the run.
+          keep: how many of the newest stay in `last`.
+          run: what every checkpoint says of its run, in JSON's types; see `config.store.describe`.
+        """
+        self._extra = {} if run is None else {"run": dict(run)}
         self.folder = epath.Path(workdir).absolute() / "checkpoints"
         self._last = _manager(self.folder / "last", keep)
         self._best = _manager(self.folder / "best", 1)
@@ -60,7 +75,7 @@ class Checkpoints:
     def save(self, state: Any) -> None:
         """Writes `state` to `last`, in the background; a step that is already there is left."""
         if int(state.step) != self._last.latest_step():
-            _save(self._last, state, {})
+            _save(self._last, state, self._extra)
 
     def save_if_best(self, state: Any, score: float) -> bool:
         """Writes `state` to `best` if `score` (higher is better) beats every earlier one.
@@ -71,7 +86,7 @@ class Checkpoints:
             return False
         self.best_score = score
         if int(state.step) != self._best.latest_step():
-            _save(self._best, state, {"score": score})
+            _save(self._best, state, {"score": score, **self._extra})
         return True
 
     def set_aside_after(self, step: int) -> None:
@@ -128,10 +143,29 @@ def find(workdir: str | pathlib.Path, which: str) -> epath.Path:
             if int(which) in _steps(folder / name):
                 return folder / name / which
     else:
-        for path in (folder / which, epath.Path(which).absolute()):
+        for path in (folder / which, epath.Path(which).expanduser().absolute()):
             if path.is_dir():
                 return path
     raise CheckpointError(f"no checkpoint {which!r} in {folder}; there are: {_choices(folder)}")
+
+
+def workdir_of(path: str | pathlib.Path) -> epath.Path | None:
+    """Returns the workdir that a checkpoint lies in, also one set aside; None if it was copied."""
+    for parent in epath.Path(path).absolute().parents:
+        if parent.name == "checkpoints":
+            return parent.parent
+    return None
+
+
+def step_of(path: str | pathlib.Path) -> int:
+    """Returns the number of updates that a checkpoint has seen.
+
+    Raises:
+      CheckpointError: its manifest is missing or unreadable.
+    """
+    manifest = read_manifest(path)
+    # A version that did not write the step named folders by it, set aside as `<step>.<number>`.
+    return int(manifest.get("step", epath.Path(path).name.partition(".")[0]))
 
 
 def exist(workdir: str | pathlib.Path) -> bool:
@@ -176,7 +210,11 @@ def restore(
 
 
 def read_manifest(path: str | pathlib.Path) -> dict:
-    """Reads what is known of a checkpoint without its arrays: `arrays` and, of a best one, `score`.
+    """Reads what is known of a checkpoint without its arrays.
+
+    Returns:
+      `arrays` with shapes, types and checksums, `step`, `run` if it was told, and `score` of a best
+      one.
 
     Raises:
       CheckpointError: the manifest is missing or unreadable.
@@ -209,7 +247,7 @@ def _save(manager: ocp.CheckpointManager, state: Any, extra: dict) -> None:
     }
     args = ocp.args.Composite(
         state=ocp.args.StandardSave(state),
-        manifest=ocp.args.JsonSave({"arrays": arrays, **extra}),
+        manifest=ocp.args.JsonSave({"arrays": arrays, "step": int(state.step), **extra}),
     )
     manager.save(int(state.step), args=args, force=True)
 
@@ -237,8 +275,7 @@ def _check_compatible(path: epath.Path, saved: dict, template: Any, partial: boo
         more = f"\n  and {len(differences) - 8} more" if len(differences) > 8 else ""
         raise CheckpointError(
             f"{path} was written by another model or optimizer:\n  {shown}{more}\n"
-            "Run with the config it was trained with (config.json in its workdir), "
-            "or choose another --workdir."
+            "Run with the config it was trained with, or choose another --workdir."
         )
 
 

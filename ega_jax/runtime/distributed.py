@@ -7,12 +7,16 @@ needs care, and all of it is here. With a single process everything here does no
 
 import contextlib
 import io
+import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+logger = logging.getLogger(__name__)
 
 
 def join(address: str | None, count: int | None, index: int | None, timeout: int) -> None:
@@ -76,14 +80,27 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
     """Yields a function that says, after every step, whether to save and stop.
 
     SIGTERM to one of several processes reaches all through JAX's preemption service, which finds a
-    step that none of them has passed. It has to be asked at every step, with the step's number.
+    step that none of them has passed. It has to be asked at every step, with the step's number. The
+    first SIGINT (Ctrl-C) is taken for SIGTERM; the second one ends the process at once.
     """
-    if jax.process_count() > 1:
-        yield multihost_utils.reached_preemption_sync_point
-        return
     received: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    previous: dict[int, Any] = {}
+
+    def interrupted(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        logger.warning("Interrupted: saving and stopping. Once more ends it without saving.")
+        signal.raise_signal(signal.SIGTERM)
+
+    previous[signal.SIGINT] = signal.signal(signal.SIGINT, interrupted)
+    if jax.process_count() == 1:  # otherwise JAX's service has taken it
+        previous[signal.SIGTERM] = signal.signal(
+            signal.SIGTERM, lambda number, frame: received.append(number)
+        )
     try:
-        yield lambda step: bool(received)
+        if jax.process_count() > 1:
+            yield multihost_utils.reached_preemption_sync_point
+        else:
+            yield lambda step: bool(received)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -14,6 +14,8 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ega_jax.runtime.devices import all_devices
+
 
 class Placement:
     """Where things go on the given devices.
@@ -25,7 +27,7 @@ class Placement:
 
     def __init__(self, devices: list[jax.Device] | None = None):
         """Lays a one-axis mesh over `devices`, all of them by default."""
-        devices = jax.devices() if devices is None else devices
+        devices = all_devices() if devices is None else devices
         self.num_devices = len(devices)
         mesh = Mesh(_in_order(devices), ("data",), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, P())

@@ -29,17 +29,33 @@ from ega_jax.ops.remat import remat
 
 ATTACK_BN_MODES = ("eval", "train")
 
+Terms = dict[str, jax.Array]
+
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
-    """Settings of the objective.
+class Entropy:
+    """The entropy terms of Eq. 8.
 
     Attributes:
-      attack: the attack, or None for no adversarial pass.
       lambda_clean: weight of the clean map's entropy (paper: 1).
       lambda_adv: weight of the adversarial map's entropy (paper: 0.01).
       probability: how a map becomes a probability, see `losses.cam_entropy`.
       reduction: `sum` or `mean` over the map.
+    """
+
+    lambda_clean: float
+    lambda_adv: float
+    probability: str
+    reduction: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """Settings of the objective; as it stands, the loss of plain CAM.
+
+    Attributes:
+      attack: the attack, or None for no adversarial pass.
+      entropy: its terms, or None for none.
       attack_bn_mode: Paper: the attack goes through the auxiliary batch norm, nothing more. Here:
         `eval` takes its running statistics, as AdvProp implementations do; `train` takes the
         batch's statistics and discards the update.
@@ -52,13 +68,13 @@ class Objective:
         scaled by them, its units 1/255 there, as in the released code. None: on pixels.
       ce_weight: of both passes' losses of the method. Paper: 1. / The released code: 0.5, a mean.
       remat: what the passes keep for going back, a key of `remat.POLICIES`.
+
+    Raises:
+      ValueError: `fast` with an attack that it cannot make.
     """
 
     attack: attacks.Attack | None = None
-    lambda_clean: float = 0.0
-    lambda_adv: float = 0.0
-    probability: str = "minmax"
-    reduction: str = "mean"
+    entropy: Entropy | None = None
     attack_bn_mode: str = "eval"
     targeted: bool = False
     fast: bool = False
@@ -67,6 +83,20 @@ class Objective:
     ce_weight: float = 1.0
     remat: str = "none"
 
+    def __post_init__(self) -> None:
+        """Refuses `fast` with what the clean pass's gradient does not give."""
+        if not self.fast:
+            return
+        if self.attack is None or self.attack.num_steps != 1:
+            raise ValueError("fast needs an adversarial pass whose attack has a single step")
+        if self.targeted or self.attack.descend or self.attack.random_start:
+            raise ValueError(
+                "fast takes the clean pass's gradient: the attack can be neither targeted nor "
+                "started at random"
+            )
+        if self.attack_scaling is not None:
+            raise ValueError("fast needs an attack on pixels, not on scaled images")
+
     def loss_and_grads(
         self,
         model: nn.Module,
@@ -74,7 +104,7 @@ class Objective:
         model_state: dict,
         batch: dict[str, jax.Array],
         key: jax.Array,
-    ) -> tuple[dict, dict[str, jax.Array], dict]:
+    ) -> tuple[dict, Terms, dict]:
         """Computes the gradient of Eq. 8 over the global batch.
 
         Args:
@@ -92,46 +122,13 @@ class Objective:
         uses = ("clean", "adv", "start", "target", "augment")
         keys = dict(zip(uses, jax.random.split(key, len(uses)), strict=True))
         batch = self.method.augment(batch, keys["augment"])
-        weight = batch["mask"].astype(jnp.float32) / jnp.maximum(batch["mask"].sum(), 1)
-
-        def objective(params, images, *, aux):
-            """One pass's share of Eq. 8, averaged over the batch."""
-            name, factor = ("adv", self.lambda_adv) if aux else ("clean", self.lambda_clean)
-            collection = AUX if aux else MAIN
-            forward = functools.partial(
-                model.apply,
-                train=True,
-                aux=aux,
-                labels=batch["label"],
-                mutable=[collection],
-                rngs={"dropout": keys[name]},
-            )
-            variables = {"params": params, **model_state}
-            (logits, out), update = remat(forward, self.remat)(variables, images)
-            found = self.method.loss(logits, out, batch, jax.random.fold_in(keys[name], 0))
-            total = functools.reduce(jnp.add, found.values())
-            if self.ce_weight != 1:
-                total = self.ce_weight * total
-            terms = {f"{term}_{name}": value for term, value in found.items()}
-            terms[f"correct_{name}"] = logits.argmax(-1) == batch["label"]
-            if factor:
-                entropy = losses.cam_entropy(
-                    out["cams"],
-                    batch["label"],
-                    probability=self.probability,
-                    reduction=self.reduction,
-                )
-                terms[f"entropy_{name}"] = entropy
-                total = total + factor * entropy
-            terms[f"loss_{name}"] = total
-            sums = {k: jnp.sum(v * batch["mask"]) for k, v in terms.items()}
-            return jnp.sum(total * weight), (sums, update)
-
-        count = {"count": batch["mask"].sum().astype(jnp.float32)}
         images = batch["image"]
-        wrt = (0, 1) if self.fast and self.attack else (0,)
+        count = {"count": batch["mask"].sum().astype(jnp.float32)}
+        share = functools.partial(self._share, model, model_state, batch, keys)
+
+        wrt = (0, 1) if self.fast else (0,)
         (grads, *images_grad), (sums, update) = jax.grad(
-            lambda p, x: objective(p, x, aux=False), argnums=wrt, has_aux=True
+            lambda p, x: share(p, x, aux=False), argnums=wrt, has_aux=True
         )(params, images)
         new_state = {**model_state, **update}
         if self.attack is None:
@@ -143,7 +140,7 @@ class Objective:
         else:
             adversarial = self._attack(model, params, model_state, batch, keys)
         adv_grads, (adv_sums, update) = jax.grad(
-            lambda p: objective(p, adversarial, aux=True), has_aux=True
+            lambda p: share(p, adversarial, aux=True), has_aux=True
         )(params)
         sums = count | sums | adv_sums
         sums["loss"] = sums["loss_clean"] + sums["loss_adv"]
@@ -152,7 +149,67 @@ class Objective:
         )
         return jax.tree.map(jnp.add, grads, adv_grads), sums, {**new_state, **update}
 
-    def _attack(self, model, params, model_state, batch, keys):
+    def _share(
+        self,
+        model: nn.Module,
+        model_state: dict,
+        batch: dict[str, jax.Array],
+        keys: dict[str, jax.Array],
+        params: dict,
+        images: jax.Array,
+        *,
+        aux: bool,
+    ) -> tuple[jax.Array, tuple[Terms, dict]]:
+        """Computes one pass's share of Eq. 8, averaged over the batch.
+
+        Returns:
+          The scalar to differentiate; masked sums of its terms, and the new statistics.
+        """
+        name, collection = ("adv", AUX) if aux else ("clean", MAIN)
+        forward = functools.partial(
+            model.apply,
+            train=True,
+            aux=aux,
+            labels=batch["label"],
+            mutable=[collection],
+            rngs={"dropout": keys[name]},
+        )
+        variables = {"params": params, **model_state}
+        (logits, out), update = remat(forward, self.remat)(variables, images)
+        found = self.method.loss(logits, out, batch, jax.random.fold_in(keys[name], 0))
+        total = functools.reduce(jnp.add, found.values())
+        if self.ce_weight != 1:
+            total = self.ce_weight * total
+        terms = {f"{term}_{name}": value for term, value in found.items()}
+        terms[f"correct_{name}"] = logits.argmax(-1) == batch["label"]
+        factor = self._entropy_weight(aux)
+        if self.entropy is not None and factor:
+            entropy = losses.cam_entropy(
+                out["cams"],
+                batch["label"],
+                probability=self.entropy.probability,
+                reduction=self.entropy.reduction,
+            )
+            terms[f"entropy_{name}"] = entropy
+            total = total + factor * entropy
+        terms[f"loss_{name}"] = total
+        sums = {k: jnp.sum(v * batch["mask"]) for k, v in terms.items()}
+        weight = batch["mask"].astype(jnp.float32) / jnp.maximum(batch["mask"].sum(), 1)
+        return jnp.sum(total * weight), (sums, update)
+
+    def _entropy_weight(self, aux: bool) -> float:
+        if self.entropy is None:
+            return 0.0
+        return self.entropy.lambda_adv if aux else self.entropy.lambda_clean
+
+    def _attack(
+        self,
+        model: nn.Module,
+        params: dict,
+        model_state: dict,
+        batch: dict[str, jax.Array],
+        keys: dict[str, jax.Array],
+    ) -> jax.Array:
         """Perturbs the batch through the auxiliary batch norm (paper, Fig. 3)."""
         labels = batch["label"]
         train = self.attack_bn_mode == "train"

@@ -127,7 +127,7 @@ def test_run_with_cache_ends_with_the_same_parameters(tiny_run, tmp_path, monkey
     workdir, _ = tiny_run
     trainer = train.Trainer(config, str(tmp_path))
     with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
-        trainer.loop(trainer.start(saved, "last"), saved, metric_writers.MultiWriter([]))
+        trainer.loop(trainer.start(saved), saved, metric_writers.MultiWriter([]))
     assert final_arrays(tmp_path) == final_arrays(workdir)
 
     monkeypatch.setattr(cache, "available_memory", lambda: 0)

@@ -1,5 +1,6 @@
 """What several tests share: a network that compiles in a second, a batch and a training state."""
 
+import dataclasses
 import functools
 import math
 
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ega_jax.config import build
+from ega_jax.config.fields import get_config
 from ega_jax.methods.base import View
 from ega_jax.methods.cam import CAM
 from ega_jax.models import vgg
@@ -16,6 +19,7 @@ from ega_jax.models.blocks import ConvBlock, max_pool
 from ega_jax.models.heads import ConvHead
 from ega_jax.models.network import Network
 from ega_jax.training import optimizers, steps
+from ega_jax.training.objective import Entropy
 
 SIZE = 16
 CLASSES = 5
@@ -54,6 +58,18 @@ class SmallVGG(Network):
             x = stage(name, conv(x, **mode))
             if number <= 4:
                 x = stage(f"pool{number}", max_pool(x, 2, 2) if number in (1, 4) else x)
+
+
+def method(name, **settings):
+    """Builds a method with the settings that a config has by default, some of them changed."""
+    config = get_config()
+    config.method = name
+    return dataclasses.replace(build.method(config), **settings)
+
+
+def entropy(clean=0.0, adv=0.0, probability="minmax", reduction="mean"):
+    """The entropy terms of an objective."""
+    return Entropy(clean, adv, probability, reduction)
 
 
 def network(method=None, *, width=1 / 128, **settings):

@@ -92,7 +92,7 @@ def test_layers_draw_by_themselves():
 
 def test_evaluation_is_cam_s():
     """No parameters, and nothing happens."""
-    plain, method = tiny.network(), tiny.network(ADL())
+    plain, method = tiny.network(), tiny.network(tiny.method("adl"))
     variables = tiny.variables(plain)
     tiny.assert_trees_equal(tiny.variables(method), variables)
     images = tiny.batch(dtype=np.float32)["image"]
@@ -108,7 +108,7 @@ def test_evaluation_is_cam_s():
 
 def test_places():
     """As in the field's code; a layer stands behind each."""
-    method = ADL()
+    method = tiny.method("adl")
     assert tuple(method.inserts("vgg16")) == ("pool3", "conv4_3", "conv5_3")
     assert tuple(method.inserts("resnet50")) == ("layer3_0", "layer4_0", "layer4_2")
     assert len(method.inserts("inception_v3")) == len(method.inserts("googlenet")) == 3

@@ -81,7 +81,7 @@ def test_the_share_is_beta_distributed(boxes):
 
 def test_neighbour_label_and_share():
     before = numbered()
-    augment = jax.jit(CutMix().augment)
+    augment = jax.jit(tiny.method("cutmix").augment)
     for seed in range(5):
         after = augment(before, jax.random.key(seed))
         for i in range(6):
@@ -96,7 +96,7 @@ def test_neighbour_label_and_share():
 def test_loss_by_hand():
     logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]))
     batch = {"label": jnp.array([0, 1]), "other_label": jnp.array([1, 2]), "share": 0.75}
-    method = CutMix()
+    method = tiny.method("cutmix")
     expected = [
         -0.75 * np.log(0.5) - 0.25 * np.log(0.25),
         -0.75 * np.log(0.2) - 0.25 * np.log(0.7),
@@ -109,7 +109,7 @@ def test_loss_by_hand():
 
 def test_probability_0_leaves_the_batch():
     batch = tiny.batch(dtype=np.float32)
-    method = CutMix(probability=0.0)
+    method = tiny.method("cutmix", probability=0.0)
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(tiny.BATCH, tiny.CLASSES)))
     augment = jax.jit(method.augment)
     for seed in range(10):
@@ -122,7 +122,7 @@ def test_probability_0_leaves_the_batch():
 
 
 def test_probability():
-    method = CutMix(probability=0.3)
+    method = tiny.method("cutmix", probability=0.3)
     mixed = jax.jit(jax.vmap(lambda key: method.augment(numbered(), key)["share"] < 1))
     # Of the boxes that are drawn a few per cent are of less than two pixels.
     assert 0.24 < mixed(jax.random.split(KEY, 1000)).mean() < 0.34

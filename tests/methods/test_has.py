@@ -80,7 +80,7 @@ def test_grid_0_hides_nothing_whatever_the_rate():
 
 def test_augment():
     batch = tiny.batch(dtype=np.float32)
-    method = HaS(grid_sizes=(4,), fill=(0.1, 0.2, 0.3))
+    method = HaS(grid_sizes=(4,), drop_rate=0.5, fill=(0.1, 0.2, 0.3))
     augment = jax.jit(method.augment)
     after = augment(batch, KEY)
     found = hidden(tiny.BATCH, tiny.SIZE, (4,), 0.5)

@@ -82,7 +82,7 @@ def test_begins_as_the_identity(train, dtype):
 
 def test_a_new_network_is_cam_s():
     """Blocks behind four stages leave the trunk as it was: its weights keep their sense."""
-    plain, method = tiny.network(), tiny.network(NLCCAM())
+    plain, method = tiny.network(), tiny.network(tiny.method("nl_ccam"))
     variables = tiny.variables(plain)
     with_blocks = jax.jit(functools.partial(method.init, train=False))(
         jax.random.key(0), jnp.zeros((1, 16, 16, 3))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from ega_jax.config import build, check
+from ega_jax.config import build
+from ega_jax.runtime.errors import ConfigError
 from ega_jax.methods import METHODS, readers
 from ega_jax.methods.readers import READERS
 from tests.helpers import tiny
@@ -208,34 +209,33 @@ def test_unknown_module(variables, reader, layer, message):
 def test_unknown_module_is_found_at_start(reader):
     """By all modes, as each builds its reader before the first batch."""
     settings = quickstart.get_config("cam")
-    settings.cam.reader, settings.cam.layer = reader, "conv5_4"
+    settings.reader.name, settings.reader.layer = reader, "conv5_4"
     model = build.model(settings, 10)
-    with pytest.raises(check.ConfigError, match=r"config\.cam\.layer='conv5_4': .*conv5_3, head"):
+    with pytest.raises(ConfigError, match=r"config\.reader\.layer='conv5_4': .*conv5_3, head"):
         build.reader(settings, model)
-    settings.cam.layer = "conv5_3"
+    settings.reader.layer = "conv5_3"
     assert build.reader(settings, model).keywords == {"layer": "conv5_3"}
 
 
 def test_module_that_is_called_twice():
     settings = quickstart.get_config("spg")
-    settings.cam.reader, settings.cam.layer = "grad_cam", "head_b"
-    with pytest.raises(check.ConfigError, match="calls 'head_b' 2 times; choose another"):
+    settings.reader.name, settings.reader.layer = "grad_cam", "head_b"
+    with pytest.raises(ConfigError, match="calls 'head_b' 2 times; choose another"):
         build.reader(settings, build.model(settings, 10))
 
 
 def test_modes_stop_before_they_compute(tmp_path, tiny_run):
-    from ega_jax.evaluation import evaluator
-    from ega_jax.modes import predict, train
+    from ega_jax.modes import evaluate, predict, train
 
-    settings = tiny_run_config(**{"cam.reader": "layer_cam", "cam.layer": "conv6"})
+    settings = tiny_run_config(**{"reader.name": "layer_cam", "reader.layer": "conv6"})
     workdir, _ = tiny_run
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"not looked at")
     for call in (
         lambda: train.Trainer(settings, str(tmp_path / "new")),
-        lambda: evaluator.evaluate(settings, str(workdir)),
+        lambda: evaluate.evaluate(settings, str(workdir)),
         lambda: predict.predict(settings, str(workdir), str(tmp_path / "pictures")),
     ):
-        with pytest.raises(check.ConfigError, match=r"config\.cam\.layer='conv6'"):
+        with pytest.raises(ConfigError, match=r"config\.reader\.layer='conv6'"):
             call()
     assert not (tmp_path / "new").exists()

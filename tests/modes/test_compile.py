@@ -285,20 +285,11 @@ def test_auto_uses_the_memory_of_the_devices(monkeypatch, tmp_path):
     device = types.SimpleNamespace(memory_stats=lambda: {"bytes_limit": (100 << 20) + 5})
     monkeypatch.setattr(batch_size.jax, "local_devices", lambda: [device] * 4)
     config = tiny(batch_size="auto")
-    found = batch_size.settle(config, str(tmp_path), FACTS, Placement())
+    found = batch_size.settle(config, FACTS, Placement())
     assert found.batch_size == 32 * 4
     assert len(asked) <= 4 and config.batch_size == "auto"
     in_parts = tiny(batch_size="auto", accumulate=3)
     assert batch_size.largest(in_parts, FACTS, Placement(), 100 << 20) == 8 * 3 * 4
-
-
-def test_a_run_that_goes_on_keeps_its_batch_size(tmp_path):
-    from ega_jax.config import store
-
-    store.save(tiny(batch_size=12), tmp_path)
-    config = tiny(batch_size="auto")
-    assert batch_size.settle(config, str(tmp_path), FACTS, Placement()).batch_size == 12
-    assert batch_size.settle(tiny(), str(tmp_path), FACTS, Placement()).batch_size == 8
 
 
 def test_auto_where_the_memory_is_not_known(tmp_path):

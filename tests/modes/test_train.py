@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from clu import metric_writers
 
-from ega_jax.evaluation import evaluator
 from ega_jax.evaluation.tables import flatten
 from ega_jax.models.blocks import scale
 from ega_jax.models.weights.files import WeightFileError, write_safetensors
-from ega_jax.modes import train
+from ega_jax.modes import evaluate, train
 from ega_jax.runtime import checkpoints, sharding
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.training import progress
@@ -65,7 +64,7 @@ def test_finished_run_is_only_evaluated_again(tiny_run):
 def test_step_compiles_once(tmp_path):
     trainer = train.Trainer(tiny(), str(tmp_path))
     with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
-        state = trainer.start(saved, "last")
+        state = trainer.start(saved)
         writer = metric_writers.MultiWriter([])
         state = trainer.loop(state, saved, writer)
         trainer.validate(state, saved, writer)
@@ -237,7 +236,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tiny_run, tmp_path, batch_
     """But for the last bits of the maps, which may move a pixel to the next of PxAP's bins."""
     original, results = tiny_run
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
-    again = evaluator.evaluate(tiny(**{"eval.batch_size": batch_size}), str(tmp_path))
+    again = evaluate.evaluate(tiny(**{"eval.batch_size": batch_size}), str(tmp_path))
     for split in ("test", "validation"):
         figures, expected = flatten(again[split]), flatten(results[split])
         assert figures.pop("pxap") == pytest.approx(expected.pop("pxap"), abs=1e-3)
@@ -247,7 +246,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tiny_run, tmp_path, batch_
 def test_ten_crops_are_reported_beside_the_whole_image(tiny_run, tmp_path):
     original, results = tiny_run
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
-    test = evaluator.evaluate(tiny(**{"eval.ten_crop": True}), str(tmp_path))["test"]
+    test = evaluate.evaluate(tiny(**{"eval.ten_crop": True}), str(tmp_path))["test"]
     assert test["top1_cls_err_single"] == results["test"]["top1_cls_err"]
     assert test["fixed"]["corloc_err"] == results["test"]["fixed"]["corloc_err"]
     assert test["top1_cls_err"] <= test["fixed"]["top1_loc_err"]
@@ -258,7 +257,7 @@ def test_the_best_checkpoint_can_be_the_one_that_is_reported(tiny_run, tmp_path)
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     best = int(checkpoints.find(tmp_path, "best").name)
     assert train.train(tiny(**{"eval.checkpoint": "best"}), str(tmp_path))["step"] == best
-    assert evaluator.evaluate(tiny(), str(tmp_path), checkpoint="best")["step"] == best
+    assert evaluate.evaluate(tiny(), str(tmp_path), checkpoint="best")["step"] == best
 
 
 def test_each_row_of_the_quickstart_is_what_it_says(tmp_path):
@@ -303,7 +302,7 @@ def test_starts_from_pretrained_weights(tmp_path):
     config = tiny(**{"model.pretrained": str(weights), "steps": 2, "eval.every_epochs": 0.0})
     trainer = train.Trainer(config, str(tmp_path / "run"))
     with checkpoints.Checkpoints(tmp_path / "run", keep=2) as saved:
-        start = trainer.start(saved, "last")
+        start = trainer.start(saved)
     first = start.params["conv1_1"]
     np.testing.assert_array_equal(
         first["conv"]["kernel"], state["features.0.weight"].transpose(2, 3, 1, 0)
@@ -337,7 +336,7 @@ def test_another_network_than_the_runs(tiny_run, mode):
     workdir, _ = tiny_run
     config = tiny(**{"model.input_scaling": "signed"})  # all shapes would fit
     with pytest.raises(ConfigError, match="input_scaling='signed': the run in .* has 'imagenet'"):
-        (train.train if mode == "train" else evaluator.evaluate)(config, str(workdir))
+        (train.train if mode == "train" else evaluate.evaluate)(config, str(workdir))
     assert json.loads((workdir / "config.json").read_text())["model"]["input_scaling"] == "imagenet"
 
 

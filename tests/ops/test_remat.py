@@ -15,7 +15,7 @@ from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-METHOD = ADL(drop_rate=0.5)  # draws on the way
+METHOD = tiny.method("adl", drop_rate=0.5)  # draws on the way
 MODEL = tiny.network(METHOD, dual=True, dropout=0.2)
 
 
@@ -23,7 +23,7 @@ MODEL = tiny.network(METHOD, dual=True, dropout=0.2)
 def compiled(policy):
     """Gradients of EGA's objective, ready to be run."""
     attack = Attack(epsilon=2, step_size=1, num_steps=1)
-    ega = Objective(attack, 1.0, 0.1, attack_bn_mode="train", method=METHOD, remat=policy)
+    ega = Objective(attack, tiny.entropy(1.0, 0.1), attack_bn_mode="train", method=METHOD, remat=policy)
     model_state = tiny.variables(MODEL)
     arguments = (
         model_state.pop("params"),

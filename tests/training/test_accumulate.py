@@ -17,7 +17,7 @@ from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-OBJECTIVE = Objective(Attack(epsilon=2, step_size=1, num_steps=1), lambda_clean=1.0, lambda_adv=0.1)
+OBJECTIVE = Objective(Attack(epsilon=2, step_size=1, num_steps=1), tiny.entropy(1.0, 0.1))
 TX = tiny.optimizer()
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(3)
 ONE_STEP = Attack(epsilon=1, step_size=1, num_steps=1)
-PAPER = Objective(attack=ONE_STEP, lambda_clean=1.0, lambda_adv=0.01)
+PAPER = Objective(attack=ONE_STEP, entropy=tiny.entropy(1.0, 0.01))
 
 
 @functools.cache
@@ -69,7 +69,7 @@ def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_e
 
     def entropy(out):
         values = losses.cam_entropy(
-            out["cams"], batch["label"], probability=ega.probability, reduction=ega.reduction
+            out["cams"], batch["label"], probability=ega.entropy.probability, reduction=ega.entropy.reduction
         )
         return jnp.sum(jnp.where(batch["mask"], values, 0)) / batch["mask"].sum()
 
@@ -80,8 +80,8 @@ def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_e
         value = (
             mean_loss(clean_logits, batch["label"], batch["mask"])
             + mean_loss(adv_logits, batch["label"], batch["mask"])
-            + ega.lambda_clean * entropy(clean)
-            + ega.lambda_adv * entropy(adv)
+            + ega.entropy.lambda_clean * entropy(clean)
+            + ega.entropy.lambda_adv * entropy(adv)
         )
         return value, {**main, **aux}
 
@@ -106,9 +106,9 @@ def assert_is_equation_8(ega, model, batch, adversarial):
     "changes",
     [
         {},
-        {"attack": Attack(2, 1, 3), "attack_bn_mode": "train", "probability": "class_softmax"},
-        {"probability": "spatial_softmax", "reduction": "sum", "lambda_adv": 0.5},
-        {"attack": Attack(4, 2, 0), "probability": "sigmoid", "reduction": "sum"},
+        {"attack": Attack(2, 1, 3), "attack_bn_mode": "train", "entropy": tiny.entropy(1.0, 0.01, "class_softmax")},
+        {"entropy": tiny.entropy(1.0, 0.5, "spatial_softmax", "sum")},
+        {"attack": Attack(4, 2, 0), "entropy": tiny.entropy(1.0, 0.01, "sigmoid", "sum")},
     ],
     ids=["paper", "train-mode attack", "spatial_softmax", "no attack steps"],
 )
@@ -182,12 +182,12 @@ def test_cam_row_is_plain_cross_entropy():
 @pytest.mark.parametrize(
     ("ega", "present"),
     [
-        (Objective(lambda_clean=1.0), {"entropy_clean"}),
+        (Objective(entropy=tiny.entropy(clean=1.0)), {"entropy_clean"}),
         (Objective(attack=ONE_STEP), set()),
-        (Objective(attack=ONE_STEP, lambda_clean=1.0), {"entropy_clean"}),
-        (Objective(attack=ONE_STEP, lambda_adv=1.0), {"entropy_adv"}),
+        (Objective(ONE_STEP, tiny.entropy(clean=1.0)), {"entropy_clean"}),
+        (Objective(ONE_STEP, tiny.entropy(adv=1.0)), {"entropy_adv"}),
         (PAPER, {"entropy_clean", "entropy_adv"}),
-        (Objective(lambda_adv=1.0), set()),  # there is no adversarial pass
+        (Objective(entropy=tiny.entropy(adv=1.0)), set()),  # there is no adversarial pass
     ],
 )
 def test_only_weighted_entropies_are_there(ega, present):
@@ -209,7 +209,7 @@ def test_only_weighted_entropies_are_there(ega, present):
 def test_padding_changes_nothing(probability, fast):
     """Without batch norm, where padding does enter the statistics of a training batch."""
     attack = ONE_STEP if fast else Attack(2, 1, 3)
-    ega = Objective(attack, lambda_clean=1.0, lambda_adv=0.3, probability=probability, fast=fast)
+    ega = Objective(attack, tiny.entropy(1.0, 0.3, probability), fast=fast)
     model = tiny.TinyNet(batch_norm=False)
     padded = float_batch(padded=3)
     padded["image"][-3:] = 0.25
@@ -224,7 +224,7 @@ def test_padding_changes_nothing(probability, fast):
 
 def test_nothing_but_padding():
     batch = float_batch(padded=tiny.BATCH)
-    grads, sums, _ = run(Objective(ONE_STEP, 1.0, 0.3), tiny.TinyNet(batch_norm=False), batch)
+    grads, sums, _ = run(Objective(ONE_STEP, tiny.entropy(1.0, 0.3)), tiny.TinyNet(batch_norm=False), batch)
     assert all(np.all(g == 0) for g in jax.tree.leaves(grads))
     assert all(value == 0 for value in sums.values())
 
@@ -253,10 +253,10 @@ def test_the_key_decides(source):
 
 def test_over_another_method():
     """Eq. 8 of CutMix's mixed loss, which the attack raises too, and of its images' entropy."""
-    ega = dataclasses.replace(PAPER, method=CutMix())
+    ega = dataclasses.replace(PAPER, method=tiny.method("cutmix"))
     model, batch = tiny.TinyNet(dual=True), float_batch(padded=1)
     grads, sums, state = run(ega, model, batch)
-    mixed = jax.jit(CutMix().augment)(batch, jax.random.split(KEY, 5)[4])
+    mixed = jax.jit(tiny.method("cutmix").augment)(batch, jax.random.split(KEY, 5)[4])
     mixed = {name: np.asarray(value) for name, value in mixed.items()}
     assert 0 < mixed["share"] < 1
 

@@ -20,7 +20,7 @@ from tests.helpers import tiny
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ATTACK = Attack(epsilon=2, step_size=1, num_steps=2, random_start=True)
-OBJECTIVE = Objective(ATTACK, lambda_clean=1.0, lambda_adv=0.1)
+OBJECTIVE = Objective(ATTACK, tiny.entropy(1.0, 0.1))
 MODEL = tiny.TinyNet(dual=True, dropout=0.2)
 TX = tiny.optimizer(clip_norm=1.0)
 
@@ -176,10 +176,10 @@ def flops():
     [
         # In units of a forward pass: CAM 1 + 2; the attack 1 + 1 more, as only the images'
         # gradient is wanted; the adversarial pass 1 + 2.
-        pytest.param(Objective(Attack(1, 1, 1), 1.0, 0.01), 2.5, 2.75, id="ega"),
-        pytest.param(Objective(Attack(1, 1, 1), 1.0, 0.01, fast=True), 1.9, 2.05, id="fast"),
-        pytest.param(Objective(lambda_clean=1.0), 1.0, 1.001, id="entropy"),
-        pytest.param(Objective(Attack(1, 1, 0), 1.0, 0.01), 1.9, 2.0, id="no attack steps"),
+        pytest.param(Objective(Attack(1, 1, 1), tiny.entropy(1.0, 0.01)), 2.5, 2.75, id="ega"),
+        pytest.param(Objective(Attack(1, 1, 1), tiny.entropy(1.0, 0.01), fast=True), 1.9, 2.05, id="fast"),
+        pytest.param(Objective(entropy=tiny.entropy(clean=1.0)), 1.0, 1.001, id="entropy"),
+        pytest.param(Objective(Attack(1, 1, 0), tiny.entropy(1.0, 0.01)), 1.9, 2.0, id="no attack steps"),
     ],
 )
 def test_cost_relative_to_cam(flops, ega, low, high):

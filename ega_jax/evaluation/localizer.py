@@ -1,0 +1,286 @@
+"""A trained network as a function: pictures in, classes, boxes and maps out.
+
+from ega_jax import Localizer
+
+localizer = Localizer.load("runs/quickstart")
+for found in localizer.localize(["cat.jpg", array, pil_image]):
+    print(found.class_name, found.score, found.boxes)
+"""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from etils import epath
+from PIL import Image, ImageOps
+
+from ega_jax import localization
+from ega_jax.config import build, store
+from ega_jax.config.check import check
+from ega_jax.data.files.pictures import fit, read_picture
+from ega_jax.evaluation.evaluator import restore_variables
+from ega_jax.runtime import checkpoints
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.sharding import Placement, local_rows
+from ega_jax.training import steps
+
+Picture = np.ndarray | Image.Image | str | os.PathLike
+
+BOXES = ("largest", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Localization:
+    """Where one class is in one picture.
+
+    Attributes:
+      label: of the class.
+      class_name: its name.
+      score: the network's probability of the class, in [0, 1].
+      boxes: `[N, 4]` int64, x0, y0, x1, y1 in pixels of the picture, the largest object first.
+      score_map: `[S, S]` float64 in [0, 1], over the whole picture whatever its shape.
+      threshold: at which the boxes are cut out of the map.
+    """
+
+    label: int
+    class_name: str
+    score: float
+    boxes: np.ndarray
+    score_map: np.ndarray
+    threshold: float
+
+
+class Localizer:
+    """A trained network, ready for pictures; compiled at the first batch.
+
+    Attributes:
+      class_names: in the order of the labels.
+      threshold: at which boxes are cut out of score maps unless told otherwise.
+      checkpoint: the folder that the weights are from.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        run: store.Run,
+        checkpoint: epath.Path,
+        threshold: float,
+    ):
+        """Reads the weights; `load` is the usual way here.
+
+        Args:
+          config: of the run, but for the fields of `store.FREE`.
+          run: what the weights are of.
+          checkpoint: folder of the checkpoint.
+          threshold: see the attribute.
+
+        Raises:
+          ConfigError: the config is impossible.
+          CheckpointError: the checkpoint is damaged.
+        """
+        self._placement = Placement()
+        check(config, self._placement.num_devices)
+        self._config = config
+        self.class_names = run.class_names
+        self.threshold = threshold
+        self.checkpoint = checkpoint
+        self._model = build.model(config, len(run.class_names))
+        self._reader = build.reader(config, self._model)
+        self._variables = restore_variables(
+            checkpoint, self._model, config.data.crop_size, self._placement
+        )
+        self._steps: dict[int, Any] = {}
+
+    @classmethod
+    def load(
+        cls,
+        place: str | os.PathLike,
+        *,
+        checkpoint: str | None = None,
+        config: ml_collections.ConfigDict | None = None,
+    ) -> "Localizer":
+        """Reads a trained network.
+
+        Args:
+          place: workdir of a run, or folder of a checkpoint.
+          checkpoint: of a workdir: `last`, `best`, a step or a path; None: as `eval.checkpoint` of
+            the config says.
+          config: that of the run, but for the fields of `store.FREE`; None: the run's own.
+
+        Raises:
+          ConfigError: the config is not the run's, or impossible.
+          CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        if checkpoint is None and (epath.Path(place) / "manifest").is_dir():
+            path = epath.Path(place).absolute()
+        else:
+            which = checkpoint or (config or store.load(place)).eval.checkpoint
+            path = checkpoints.find(os.fspath(place), which)
+        run = store.of_checkpoint(path)
+        config = run.config if config is None else store.settle(run.config, config, path)
+        return cls(config, run, path, _threshold(config, checkpoints.workdir_of(path)))
+
+    def localize(
+        self,
+        images: Iterable[Picture],
+        labels: Iterable[int] | None = None,
+        *,
+        threshold: float | None = None,
+        boxes: str = "largest",
+    ) -> list[Localization]:
+        """Finds the most probable class of each picture, or a given one, and where it is.
+
+        Args:
+          images: `[H, W, 3]` uint8 RGB arrays of any sizes, PIL images, or paths.
+          labels: of the classes to find, one for each picture; None: the most probable ones.
+          threshold: in [0, 1), at which the boxes are cut out of the maps; None: the localizer's.
+          boxes: `largest` for one box, `all` for one around each object above the threshold.
+
+        Returns:
+          One `Localization` for each picture, in their order.
+
+        Raises:
+          DataError: a picture cannot be read.
+          ValueError: an array is no picture, a label is no class, or `boxes` is neither.
+        """
+        found = self.each(images, labels, threshold=threshold, boxes=boxes)
+        return [best for (best,) in found]
+
+    def each(
+        self,
+        images: Iterable[Picture],
+        labels: Iterable[int] | None = None,
+        *,
+        top_k: int = 1,
+        threshold: float | None = None,
+        boxes: str = "largest",
+    ) -> Iterator[list[Localization]]:
+        """Yields what `localize` finds picture by picture, in the memory of one batch.
+
+        Args:
+          images: as for `localize`.
+          labels: as for `localize`.
+          top_k: without labels, how many classes of each picture, the most probable first.
+          threshold: as for `localize`.
+          boxes: as for `localize`.
+        """
+        if boxes not in BOXES:
+            raise ValueError(f"boxes={boxes!r}: must be one of {', '.join(BOXES)}")
+        if top_k > len(self.class_names):
+            raise ConfigError(f"top_k={top_k}: the model has {len(self.class_names)} classes")
+        cut = self.threshold if threshold is None else threshold
+        for originals, wanted, batch in self._batches(images, labels):
+            out = self._run(batch, wanted, top_k)
+            for row, original in enumerate(originals):
+                yield [
+                    self._describe(
+                        int(out["classes"][row, k]),
+                        float(out["scores"][row, k]),
+                        out["cams"][row, ..., k],
+                        original.shape[1::-1],
+                        cut,
+                        boxes,
+                    )
+                    for k in range(out["classes"].shape[1])
+                ]
+
+    def _describe(
+        self,
+        label: int,
+        score: float,
+        cam: np.ndarray,
+        size: tuple[int, int],
+        threshold: float,
+        boxes: str,
+    ) -> Localization:
+        side = self._config.eval.map_size or self._config.data.crop_size
+        score_map = localization.score_map(cam, side)
+        if boxes == "all":
+            found = localization.object_boxes(score_map, threshold, size)
+        else:
+            found = localization.largest_box(score_map, threshold, size)[np.newaxis]
+        return Localization(label, self.class_names[label], score, found, score_map, threshold)
+
+    def _run(
+        self, batch: dict[str, np.ndarray], labels: np.ndarray | None, top_k: int
+    ) -> dict[str, np.ndarray]:
+        """Returns `classes` and `scores` `[B, K]` and `cams` `[B, h, w, K]`."""
+        k = 0 if labels is not None else top_k
+        if k not in self._steps:
+            step = functools.partial(steps.predict_step, top_k=k) if k else steps.eval_step
+            self._steps[k] = jax.jit(
+                functools.partial(step, model=self._model, reader=self._reader),
+                in_shardings=(self._placement.replicated, self._placement.by_example),
+                out_shardings=self._placement.by_example,
+            )
+        if labels is not None:
+            batch = batch | {"label": labels}
+        out = self._steps[k](self._variables, self._placement.put_batch(batch))
+        out = jax.tree.map(local_rows, out)
+        if labels is None:
+            return out
+        scores = np.take_along_axis(out["probabilities"], labels[:, np.newaxis], axis=1)
+        return {"classes": labels[:, np.newaxis], "scores": scores, "cams": out["cams"][..., None]}
+
+    def _batches(
+        self, images: Iterable[Picture], labels: Iterable[int] | None
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[str, np.ndarray]]]:
+        """Groups pictures into batches of one shape: originals, labels, what the network takes."""
+        size, batch_size = self._config.data.crop_size, self._config.eval.batch_size
+        originals: list[np.ndarray] = []
+        batch = np.zeros((batch_size, size, size, 3), np.uint8)
+        wanted = None if labels is None else np.zeros(batch_size, np.int32)
+        pairs = ((image, None) for image in images)
+        if labels is not None:
+            pairs = zip(images, labels, strict=True)
+        for image, label in pairs:
+            original = as_array(image)
+            batch[len(originals)] = fit(original, size)
+            if wanted is not None:
+                wanted[len(originals)] = self._check_label(label)
+            originals.append(original)
+            if len(originals) == batch_size:
+                yield originals, wanted, {"image": batch.copy()}
+                originals = []
+        if originals:
+            yield originals, wanted, {"image": batch}
+
+    def _check_label(self, label: int) -> int:
+        if not 0 <= label < len(self.class_names):
+            raise ValueError(f"label {label}: the model has {len(self.class_names)} classes")
+        return label
+
+
+def as_array(image: Picture) -> np.ndarray:
+    """Returns a picture as `[H, W, 3]` uint8 RGB, upright.
+
+    Raises:
+      DataError: it is a path to what cannot be read.
+      ValueError: it is an array of another shape or type.
+    """
+    if isinstance(image, Image.Image):
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(
+                f"a picture is [H, W, 3] uint8; this is {list(image.shape)} {image.dtype}"
+            )
+        return image
+    return read_picture(image)
+
+
+def _threshold(config: ml_collections.ConfigDict, workdir: epath.Path | None) -> float:
+    """Returns the threshold asked for, else the one found on validation, else the fixed one."""
+    if config.predict.threshold is not None:
+        return config.predict.threshold
+    if workdir is not None and (workdir / "results.json").exists():
+        figures: dict[str, Any] = json.loads((workdir / "results.json").read_text())
+        if (oracle := figures.get("validation", {}).get("oracle")) is not None:
+            return oracle["threshold"]
+    return config.eval.threshold
