@@ -1,18 +1,19 @@
-"""Trains every row of the quickstart's ablation with several seeds and prints the README's table.
+"""Trains the parts of EGA on the quickstart with several seeds and prints their table.
+
+CAM and EGA themselves, which is `class_softmax`, are rows of `benchmarks/systems.py`; both tables
+are in docs/results.md.
 
     python -m benchmarks.ablation --runs=runs/ablation
 
 Runs that have a `results.json` are not repeated, so the command can be stopped and called again.
-One run after the other; on two cores the whole takes about two hours.
+One run after the other.
 """
 
 from benchmarks import quickstart_runs
 
 NAMES = {
-    "cam": "CAM",
     "adversarial": "+ adversarial",
     "minmax": "+ adversarial + entropy, `minmax`",
-    "class_softmax": "+ adversarial + entropy, `class_softmax`",
     "spatial_softmax": "+ adversarial + entropy, `spatial_softmax`",
     "sigmoid": "+ adversarial + entropy, `sigmoid`",
     "entropy": "+ entropy alone, `class_softmax`",

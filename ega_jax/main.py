@@ -336,7 +336,12 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
 
 
 def run() -> None:
-    """Runs the program; the console command `ega-jax`."""
+    """Runs the program; the console command `ega-jax` is this too."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does: recipes import each other as `configs`
+    if __name__ != "__main__":  # absl looks in the main module for the text of --help
+        sys.modules["__main__"].__doc__, sys.argv[0] = __doc__, __name__
     app.run(main, flags_parser=_parse_flags)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import ml_collections
@@ -39,46 +39,67 @@ def sources(
     Raises:
       DataError: the data cannot be used; names the file or the field.
     """
-    data = config.data
-    if data.name == "creatures":
-        return {
-            split: creatures(
-                split,
-                num_images=data[f"{split}_images"],
-                image_size=data.image_size,
-                seed=data.seed,
-                num_classes=data.num_classes or 10,
-            )
-            for split in splits
-            if data[f"{split}_images"]
-        }
     result: dict[str, Source] = {}
     for split in splits:
-        source = _open(data, split, class_names)
+        source = SOURCES[config.data.name](config.data, split, class_names)
         if source is not None:
             class_names = source.class_names
             result[split] = source
     return result
 
 
-def _open(
+def _creatures(
     data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
 ) -> Source | None:
-    """Opens one split from files or through TFDS; None if it does not exist and is not `train`."""
-    common = {
-        "metadata": data.metadata,
-        "class_names": class_names,
-        "num_classes": data.num_classes,
-        "apply_exif": data.apply_exif,
-    }
-    if data.name == "tfds":
-        from ega_jax.data.tfds.source import open_split  # Here, as nobody else needs to load TFDS.
-
-        root = data.val_root if split == "val" and data.val_root else data.root
-        return open_split(root, split, **common)
-    return folder.open_split(
-        data.root, split, masks=data.masks, check_files=data.check_files, **common
+    """Draws one split; None if it is to have no images."""
+    del class_names  # its own
+    if not data[f"{split}_images"]:
+        return None
+    return creatures(
+        split,
+        num_images=data[f"{split}_images"],
+        image_size=data.image_size,
+        seed=data.seed,
+        num_classes=data.num_classes or 10,
     )
+
+
+def _folder(
+    data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
+) -> Source | None:
+    """Opens one split from files; None if it does not exist and is not `train`."""
+    return folder.open_split(
+        data.root,
+        split,
+        metadata=data.metadata,
+        masks=data.masks,
+        class_names=class_names,
+        num_classes=data.num_classes,
+        check_files=data.check_files,
+        apply_exif=data.apply_exif,
+    )
+
+
+def _tfds(
+    data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
+) -> Source | None:
+    """Opens one split through TFDS; None if it does not exist and is not `train`."""
+    from ega_jax.data.tfds.source import open_split  # Here, as nobody else needs to load TFDS.
+
+    return open_split(
+        data.val_root if split == "val" and data.val_root else data.root,
+        split,
+        metadata=data.metadata,
+        class_names=class_names,
+        num_classes=data.num_classes,
+        apply_exif=data.apply_exif,
+    )
+
+
+# By `config.data.name`: the `data` section, a split, and the classes of a trained model or of the
+# splits before, or None; to the split, or None where the data set has none.
+Opener = Callable[[ml_collections.ConfigDict, str, Sequence[str] | None], Source | None]
+SOURCES: dict[str, Opener] = {"folder": _folder, "tfds": _tfds, "creatures": _creatures}
 
 
 def method(config: ml_collections.ConfigDict) -> CAM:

@@ -5,6 +5,7 @@ import math
 
 import ml_collections
 
+from ega_jax.config.build import SOURCES
 from ega_jax.methods import METHODS
 from ega_jax.methods.ccam import FUNCTIONS
 from ega_jax.methods.readers import READERS
@@ -73,7 +74,7 @@ _CHOICES = {
     "remat": tuple(POLICIES),
     "ccam.function": FUNCTIONS,
     "reader.name": ("", *READERS),
-    "data.name": ("folder", "tfds", "creatures"),
+    "data.name": tuple(SOURCES),
     "data.cache": ("none", "memory"),
     "model.name": tuple(NETWORKS),
     "model.input_scaling": tuple(SCALINGS),

@@ -13,7 +13,7 @@ RENAMED = {"cam.reader": "reader.name", "cam.layer": "reader.layer"}
 
 # Preset `paper`: the entropy of Eq. 7 and 8, with the weights of Tab. 7. How a map becomes a
 # probability the paper does not say. Of the four readings this one localizes best on `creatures`,
-# by CorLoc at the fixed and at the best threshold, MaxBoxAccV2 and PxAP (README).
+# by CorLoc at the fixed and at the best threshold, MaxBoxAccV2 and PxAP (docs/results.md).
 PAPER = {
     "lambda_clean": 1.0,  # weight of the clean map's entropy
     "lambda_adv": 0.01,  # weight of the adversarial map's entropy
