@@ -15,9 +15,8 @@ import contextlib
 import logging
 import os
 import pathlib
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 # TensorFlow only reads images here; its start-up chatter helps nobody.
@@ -26,6 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
+
+from ega_jax.config import command_line
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, e.g. configs/quickstart.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
@@ -68,11 +69,6 @@ TOPOLOGY = flags.DEFINE_string(
 
 # What `predict` exits with when it had to skip pictures that cannot be read.
 SKIPPED = 3
-
-# A config that is no recipe: that of the run which --workdir or --checkpoint names.
-_SAVED = pathlib.Path(__file__).parent / "config" / "saved.py"
-
-_FIELD = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?")
 
 
 def main(argv: list[str]) -> int:
@@ -208,7 +204,7 @@ def _config_name() -> str | None:
     if not CONFIG.value:
         return None
     path, _, row = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    if pathlib.Path(path) == _SAVED:
+    if pathlib.Path(path) == command_line.SAVED:
         return None
     name = pathlib.Path(path).stem
     return f"{name}_{row}" if row else name
@@ -292,8 +288,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags; what is wrong with a config or a field of it is said in one line."""
     _set_up_logging()
     with _told_in_a_line():
-        _check_fields(argv)
-        argv = _with_config_of_run(argv)
+        command_line.check_fields(argv)
+        argv = _with_config(argv)
         sys.argv[1:] = argv[1:]  # where config_flags looks for the fields
         rest = app.parse_flags_with_usage(argv)
         if CONFIG.value:
@@ -305,34 +301,18 @@ def _parse_flags(argv: list[str]) -> list[str]:
     sys.exit(1)
 
 
-def _check_fields(argv: Sequence[str]) -> None:
-    """Refuses fields of the config that there are not, and names the nearest one."""
-    given = [match.groups() for argument in argv[1:] if (match := _FIELD.match(argument))]
-    if given:
-        from ega_jax.config.fields import check_field
-
-        for name, value in given:
-            check_field(name, value)
-
-
-def _with_config_of_run(argv: list[str]) -> list[str]:
+def _with_config(argv: list[str]) -> list[str]:
     """Adds the config of the run that is meant where no recipe is given."""
-    if any(re.match(r"--?config(=|$)", argument) for argument in argv):
+    if command_line.has_recipe(argv):
         return argv
     try:
-        flags.FLAGS([a for a in argv if not _FIELD.match(a)], known_only=True)
-        mode, workdir, checkpoint = MODE.value, WORKDIR.value, CHECKPOINT.value
+        flags.FLAGS(command_line.without_fields(argv), known_only=True)
+        told = MODE.value, WORKDIR.value, CHECKPOINT.value
     except flags.Error:
         return argv  # said when they are parsed in earnest
     finally:
         flags.FLAGS.unparse_flags()
-    if mode not in ("train", "eval", "predict") or not (workdir or checkpoint):
-        return argv
-    from ega_jax.config import store
-
-    if mode == "train" and not (checkpoint or store.exists(workdir)):
-        return argv  # nothing to go on with: it takes a recipe
-    return [argv[0], f"--config={_SAVED}:{store.find_run(workdir, checkpoint)}", *argv[1:]]
+    return command_line.with_config_of_run(argv, *told)
 
 
 def run() -> None:
