@@ -36,9 +36,14 @@ CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Checkpoint to go on from, or to use: last, best, a step, or a path."
 )
 IMAGES = flags.DEFINE_string(
-    "images", None, "predict: folder of pictures. score, baseline: of images, for their sizes."
+    "images",
+    None,
+    "predict: folder of pictures, a picture, a list of them (.txt) or a pattern. score, baseline: "
+    "folder of images, for their sizes.",
 )
-SCOREMAPS = flags.DEFINE_string("scoremaps", None, "score: folder of <image_id>.npy heat maps.")
+SCOREMAPS = flags.DEFINE_string(
+    "scoremaps", None, "score: folder of <image_id>.npy or .npz heat maps."
+)
 METADATA = flags.DEFINE_string(
     "metadata", None, "score, baseline: folder of metadata, one split or several."
 )
@@ -87,12 +92,13 @@ def main(argv: list[str]) -> int:
         if MODE.value in ("score", "baseline"):
             settings = {
                 "workdir": workdir or os.path.join("runs", MODE.value),
-                "images": IMAGES.value,
-                "masks": MASKS.value,
+                "images": _at_home(IMAGES.value),
+                "masks": _at_home(MASKS.value),
             }
             if CONFIG.value:
                 check(CONFIG.value)
                 settings |= {
+                    "mask_values": CONFIG.value.data.mask_values,
                     "map_size": CONFIG.value.eval.map_size or CONFIG.value.data.crop_size,
                     "threshold": CONFIG.value.eval.threshold,
                     "threshold_interval": CONFIG.value.eval.threshold_interval,
@@ -101,10 +107,10 @@ def main(argv: list[str]) -> int:
                 _require("scoremaps", "metadata")
                 if CONFIG.value:
                     settings["resamples"] = CONFIG.value.eval.bootstrap
-                score.score(SCOREMAPS.value, METADATA.value, **settings)
+                score.score(SCOREMAPS.value, _at_home(METADATA.value), **settings)
             else:
                 _require("metadata")
-                centre.baseline(METADATA.value, **settings)
+                centre.baseline(_at_home(METADATA.value), **settings)
             return 0
         if workdir is None and epath.Path(CHECKPOINT.value).is_dir():
             workdir = str(epath.Path(CHECKPOINT.value).absolute().parents[2])
@@ -176,6 +182,11 @@ def _join_processes() -> None:
         ) from error
     if not distributed.is_lead():
         logging.getLogger("ega_jax").setLevel(logging.WARNING)
+
+
+def _at_home(path: str | None) -> str | None:
+    """Puts the home folder for a `~`, which shells leave alone behind `--images=`."""
+    return path and os.path.expanduser(path)
 
 
 def _require(*names: str) -> None:

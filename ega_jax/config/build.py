@@ -3,14 +3,17 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import ml_collections
 import optax
 
+from ega_jax.config.training_data import check_training, leave_out
 from ega_jax.data.creatures.source import creatures
 from ega_jax.data.files import folder
+from ega_jax.data.files.headers import REFUSE, SKIP
 from ega_jax.data.hierarchy import read_hierarchy
 from ega_jax.data.source import SPLITS, DataError, Source
 from ega_jax.methods import CAM, METHODS
@@ -28,6 +31,7 @@ def sources(
     config: ml_collections.ConfigDict,
     splits: Sequence[str] = SPLITS,
     class_names: Sequence[str] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Source]:
     """Opens splits of the data, those of `val` and `test` only where they exist.
 
@@ -35,6 +39,8 @@ def sources(
       config: its `data` fields say which data.
       splits: the ones wanted.
       class_names: the classes of a trained model; None: those of the training split.
+      left_out: the training images that the run has left out so far, by id, and why; None: it has
+        not begun. Where images are to be skipped all processes have to call this together.
 
     Raises:
       DataError: the data cannot be used; names the file or the field.
@@ -56,6 +62,10 @@ def sources(
     for split in splits:
         source = _open(data, split, class_names)
         if source is not None:
+            if split == "train" and data.on_bad_image == SKIP:
+                source = leave_out(source, left_out)
+            if split == "train" and class_names is None:
+                check_training(source, data.num_classes)
             class_names = source.class_names
             result[split] = source
     return result
@@ -65,8 +75,11 @@ def _open(
     data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
 ) -> Source | None:
     """Opens one split from files or through TFDS; None if it does not exist and is not `train`."""
+    root, val_root, metadata, masks = (
+        os.path.expanduser(data[name]) for name in ("root", "val_root", "metadata", "masks")
+    )
     common = {
-        "metadata": data.metadata,
+        "metadata": metadata,
         "class_names": class_names,
         "num_classes": data.num_classes,
         "apply_exif": data.apply_exif,
@@ -74,10 +87,16 @@ def _open(
     if data.name == "tfds":
         from ega_jax.data.tfds.source import open_split  # Here, as nobody else needs to load TFDS.
 
-        root = data.val_root if split == "val" and data.val_root else data.root
+        root = val_root if split == "val" and val_root else root
         return open_split(root, split, **common)
     return folder.open_split(
-        data.root, split, masks=data.masks, check_files=data.check_files, **common
+        root,
+        split,
+        masks=masks,
+        mask_values=data.mask_values,
+        check_files=data.check_files,
+        on_bad=data.on_bad_image if split == "train" else REFUSE,
+        **common,
     )
 
 

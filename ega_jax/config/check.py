@@ -86,6 +86,8 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         ("cam.reader", ("", *READERS)),
         ("data.name", ("folder", "tfds", "creatures")),
         ("data.cache", ("none", "memory")),
+        ("data.mask_values", ("binary", "trimap")),
+        ("data.on_bad_image", ("refuse", "skip")),
         ("model.name", tuple(NETWORKS)),
         ("model.input_scaling", tuple(SCALINGS)),
         ("model.dtype", ("float32", "bfloat16")),
@@ -102,6 +104,12 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
 
     masks, val_root, through_tfds = c.data.masks, _get(c, "data.val_root"), c.data.name == "tfds"
     _require(not (masks and through_tfds), "data.masks", masks, "leave it: TFDS has the masks")
+    on_bad, looked_at = c.data.on_bad_image, c.data.name == "folder" and c.data.check_files
+    remedy = "needs data.name=folder and data.check_files=true"
+    _require(on_bad == "refuse" or looked_at, "data.on_bad_image", on_bad, remedy)
+    values = c.data.mask_values
+    from_files = values == "binary" or c.data.name == "folder"
+    _require(from_files, "data.mask_values", values, "needs data.name=folder")
     _require(through_tfds or not val_root, "data.val_root", val_root, "needs data.name=tfds")
     decay_epochs = c.optimizer.decay_epochs
     _require(

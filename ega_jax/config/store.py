@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -70,6 +70,21 @@ def load_class_names(workdir: str | os.PathLike) -> list[str]:
       ConfigError: the file is missing or unreadable.
     """
     return _read_json(epath.Path(workdir) / "classes.json")
+
+
+def save_left_out(left_out: Mapping[str, str], workdir: str | os.PathLike) -> None:
+    """Writes `left_out.json`, the training images that a run leaves out, by id, and why."""
+    files.write_json(epath.Path(workdir) / "left_out.json", dict(left_out))
+
+
+def load_left_out(workdir: str | os.PathLike) -> dict[str, str] | None:
+    """Reads the `left_out.json` of a workdir; None if there is none.
+
+    Raises:
+      ConfigError: the file is unreadable.
+    """
+    path = epath.Path(workdir) / "left_out.json"
+    return _read_json(path) if path.exists() else None
 
 
 def _read_json(path: epath.Path) -> Any:

@@ -255,6 +255,7 @@ def _explain(source: Source, indices: list[int], error: Exception) -> DataError:
         except tf.errors.OpError as cause:
             return DataError(
                 f"{source.name}: image {source.image_ids[index]!r} cannot be read or decoded; "
-                f"restore the file or remove it from the data set ({cause.message})"
+                "restore the file or remove it from the data set "
+                f"({cause.message.splitlines()[0]})"
             )
     return DataError(f"{source.name}: a batch could not be made: {error}")

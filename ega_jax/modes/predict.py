@@ -14,7 +14,8 @@ from etils import epath
 from ega_jax import localization
 from ega_jax.config import build, store
 from ega_jax.config.check import check
-from ega_jax.data.files.pictures import fit, list_pictures, read_picture
+from ega_jax.data.files.listing import report_left_out
+from ega_jax.data.files.pictures import Pictures, fit, list_pictures, read_picture
 from ega_jax.data.source import DataError
 from ega_jax.evaluation import drawing
 from ega_jax.evaluation.evaluator import restore_variables
@@ -30,16 +31,16 @@ logger = logging.getLogger(__name__)
 def predict(
     config: ml_collections.ConfigDict, workdir: str, images: str, *, checkpoint: str = "last"
 ) -> list[dict]:
-    """Finds the classes and boxes of the pictures in a folder.
+    """Finds the classes and boxes of pictures.
 
     Writes into the workdir `predictions.json` (`image_id`, `class`, `class_name`, `score` in
-    [0, 1], `box` xyxy in pixels of the picture, `threshold`; and what was skipped), and
-    `predictions/<image id>.png`, the pictures with heat map and boxes.
+    [0, 1], `box` xyxy in pixels of the picture, `threshold`; what was skipped, and
+    which files were no pictures), and `predictions/<image id>.png`, with heat map and boxes.
 
     Args:
       config: of the run that trained the model; `predict` fields may differ.
       workdir: of that run.
-      images: folder of JPEG and PNG files, searched through all its folders.
+      images: folder of pictures, a picture, a list or a pattern; see `pictures.list_pictures`.
       checkpoint: `last`, `best`, a step or a path.
 
     Returns:
@@ -57,7 +58,8 @@ def predict(
     top_k = config.predict.top_k
     if top_k > len(class_names):
         raise ConfigError(f"config.predict.top_k={top_k}: the model has {len(class_names)} classes")
-    image_ids = list_pictures(images)
+    found_there = list_pictures(images)
+    report_left_out(images, found_there.left_out)
     threshold = _threshold(config, workdir)
     model = build.model(config, len(class_names))
     reader = build.reader(config, model)
@@ -69,7 +71,7 @@ def predict(
     )
 
     predictions, skipped = [], []
-    pictures = _read(images, image_ids, skipped)
+    pictures = _read(found_there, skipped)
     for names, originals, batch in _batches(pictures, config):
         out = jax.tree.map(local_rows, step(variables, placement.put_batch(batch)))
         for row, (image_id, original) in enumerate(zip(names, originals, strict=True)):
@@ -101,12 +103,18 @@ def predict(
                 drawing.caption(overlay, text),
             )
             predictions += found
-    result = {"checkpoint": str(path), "predictions": predictions, "skipped": skipped}
+    result = {
+        "checkpoint": str(path),
+        "predictions": predictions,
+        "skipped": skipped,
+        "left_out": [{"file": file, "reason": why} for file, why in found_there.left_out],
+    }
     files.write_json(epath.Path(workdir) / "predictions.json", result)
     logger.info(
-        "%d pictures located, %d skipped: %s",
-        len(image_ids) - len(skipped),
+        "%d pictures located, %d skipped, %d files left out: %s",
+        len(found_there.ids) - len(skipped),
         len(skipped),
+        len(found_there.left_out),
         os.path.join(workdir, "predictions.json"),
     )
     return skipped
@@ -124,11 +132,11 @@ def _threshold(config: ml_collections.ConfigDict, workdir: str) -> float:
     return config.eval.threshold
 
 
-def _read(root: str, image_ids: list[str], skipped: list) -> Iterator[tuple[str, np.ndarray]]:
+def _read(pictures: Pictures, skipped: list) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the readable pictures; reports the others and adds them to `skipped`."""
-    for image_id in image_ids:
+    for image_id in pictures.ids:
         try:
-            yield image_id, read_picture(os.path.join(root, image_id))
+            yield image_id, read_picture(pictures.path(image_id))
         except DataError as error:
             logger.warning("skipped %s: %s", image_id, error)
             skipped.append({"image_id": image_id, "reason": str(error)})

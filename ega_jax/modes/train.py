@@ -16,6 +16,7 @@ from ega_jax.aot.lower import DataFacts, jit_train_step
 from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.data import cache
+from ega_jax.data.files.headers import SKIP
 from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
 from ega_jax.evaluation.reports import report
@@ -79,7 +80,14 @@ class Trainer:
         weights = config.model.pretrained
         if weights and not exist(workdir) and not epath.Path(weights).exists():
             raise ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
-        self.sources = build.sources(config)
+        left_out = store.load_left_out(workdir)
+        if left_out and config.data.on_bad_image != SKIP:
+            raise ConfigError(
+                f"config.data.on_bad_image={config.data.on_bad_image!r}: the run in {workdir} "
+                f"leaves out {len(left_out)} images (left_out.json); set {SKIP!r}, or another "
+                "--workdir"
+            )
+        self.sources = build.sources(config, left_out=left_out)
         self.source = self.sources["train"]
         if config.data.cache == "memory":
             cache.check_fits(self.source, config.data.resize_size)
@@ -129,6 +137,8 @@ class Trainer:
         if distributed.is_lead():
             store.save(self.config, self.workdir)
             store.save_class_names(self.source.class_names, self.workdir)
+            if self.config.data.on_bad_image == SKIP:
+                store.save_left_out(self.source.left_out, self.workdir)
         logger.info(
             "Parameters:\n%s",
             parameter_overview.get_parameter_overview(state.params, include_stats=False),
