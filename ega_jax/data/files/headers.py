@@ -86,9 +86,7 @@ def check_images(
     Raises:
       DataError: files are missing, truncated or no images. Names the first few.
     """
-    look = _read_path if on_bad == REFUSE else _decode_path
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        headers = list(pool.map(look, paths))
+    headers = read_headers(paths, decode=on_bad == SKIP)
     faults = {index: h for index, h in enumerate(headers) if isinstance(h, str)}
     if faults and all(fault == _MISSING for fault in faults.values()) and len(faults) == len(paths):
         raise DataError(
@@ -106,6 +104,17 @@ def check_images(
     else:
         orientations = np.full_like(orientations, UPRIGHT)
     return Headers(sizes, orientations, plain, faults)
+
+
+def read_headers(paths: Sequence[str], decode: bool = False) -> list[Header | str]:
+    """Reads the headers of files in parallel, or says what is wrong with each; see `read_header`.
+
+    Args:
+      paths: of the files.
+      decode: whether to decode them too, which finds damage anywhere.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(_decode_path if decode else _read_path, paths))
 
 
 def header_table(

@@ -140,7 +140,8 @@ def _read_rows(
     """Splits the lines of `path` at commas: row i is line i + 1. All rows are of the same width."""
     if optional and not path.exists():
         return []
-    if not (lines := read_lines(path)):
+    needed = "; a split's metadata needs image_ids.txt and class_labels.txt"
+    if not (lines := read_lines(path, needed)):
         return []
     rows = [line.replace("\\", "/").split(",") for line in lines]  # what Windows wrote
     expected = len(rows[0]) if len(rows[0]) in columns else columns[0]

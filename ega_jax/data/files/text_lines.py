@@ -1,6 +1,6 @@
 """Reads the lines of small text files, local or in a bucket."""
 
-import pathlib
+import os
 
 from etils import epath
 
@@ -14,18 +14,20 @@ def read_text(path: epath.Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path: pathlib.Path) -> list[str]:
-    """Reads the lines of a file of a split's metadata, but for empty ones at its end.
+def read_lines(path: str | os.PathLike, needed: str = "") -> list[str]:
+    """Reads the lines of a file but for empty ones at its end.
+
+    Args:
+      path: of the file.
+      needed: what it is needed for, as the end of a message.
 
     Raises:
       DataError: it is missing, unreadable or no text.
     """
     try:
-        text = read_text(path).rstrip("\n")
+        text = read_text(epath.Path(path)).rstrip("\n")
     except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist; a split's metadata needs image_ids.txt and class_labels.txt"
-        ) from None
+        raise DataError(f"{path} does not exist{needed}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
