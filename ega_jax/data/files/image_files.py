@@ -144,8 +144,11 @@ def _decode(data: Any) -> Any:
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
 
+# As a graph also where TensorFlow is eager, so that what fails is always an OpError.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def _decode_other(data: Any) -> Any:
-    return tf.ensure_shape(tf.numpy_function(pillow_pixels, [data], tf.uint8), [None, None, 3])
+    pixels = tf.numpy_function(pillow_pixels, [data], tf.uint8, stateful=False)
+    return tf.ensure_shape(pixels, [None, None, 3])
 
 
 def _upright(image: Any, orientation: Any) -> Any:
