@@ -13,7 +13,7 @@ import optax
 from ega_jax.config.training_data import check_training, leave_out
 from ega_jax.data.creatures.source import creatures
 from ega_jax.data.files import folder
-from ega_jax.data.files.headers import REFUSE, SKIP
+from ega_jax.data.files.headers import REFUSE, SKIP, SKIP_AGAIN
 from ega_jax.data.hierarchy import read_hierarchy
 from ega_jax.data.source import SPLITS, DataError, Source
 from ega_jax.methods import CAM, METHODS
@@ -60,9 +60,12 @@ def sources(
         }
     result: dict[str, Source] = {}
     for split in splits:
-        source = _open(data, split, class_names)
+        on_bad = REFUSE
+        if split == "train" and data.on_bad_image == SKIP:
+            on_bad = SKIP if left_out is None else SKIP_AGAIN
+        source = _open(data, split, class_names, on_bad)
         if source is not None:
-            if split == "train" and data.on_bad_image == SKIP:
+            if on_bad != REFUSE:
                 source = leave_out(source, left_out)
             if split == "train" and class_names is None:
                 check_training(source, data.num_classes)
@@ -72,7 +75,7 @@ def sources(
 
 
 def _open(
-    data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
+    data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None, on_bad: str
 ) -> Source | None:
     """Opens one split from files or through TFDS; None if it does not exist and is not `train`."""
     root, val_root, metadata, masks = (
@@ -95,7 +98,7 @@ def _open(
         masks=masks,
         mask_values=data.mask_values,
         check_files=data.check_files,
-        on_bad=data.on_bad_image if split == "train" else REFUSE,
+        on_bad=on_bad,
         **common,
     )
 

@@ -11,6 +11,7 @@ from ega_jax.data.files.headers import REFUSE, check_images
 from ega_jax.data.files.image_files import file_loader
 from ega_jax.data.files.listing import (
     EXTENSIONS,
+    NOT_UTF8,
     describe_left_out,
     is_nobodys,
     list_folder,
@@ -67,6 +68,8 @@ def tree_source(
             "each class with its images"
         )
     class_names = tuple(folders if class_names is None else class_names)
+    if any(map(name_fault, folders)):
+        raise DataError(f"{root}: {printable(next(filter(name_fault, folders)))} {NOT_UTF8}")
 
     image_ids, labels, left_out = [], [], loose
     for folder in folders:
@@ -77,7 +80,9 @@ def tree_source(
                 "remove the folder, or train with it"
             )
         listing = list_folder(path)
-        _refuse_names([folder, *(file for file, _ in listing.left_out)], path)
+        for file, reason in listing.left_out:
+            if reason == NOT_UTF8:  # no result could name it
+                raise DataError(f"{path}: {file} {reason}")
         if not listing.pictures:
             held = f"; {describe_left_out(listing.left_out)}" if listing.left_out else ""
             raise DataError(
@@ -90,7 +95,7 @@ def tree_source(
         logger.warning("%s: %s", root, describe_left_out(left_out))
 
     paths = [os.path.join(root, image_id) for image_id in image_ids]
-    headers = check_images(paths, image_ids, name, apply_exif, on_bad) if check_files else None
+    headers = check_images(paths, name, apply_exif, on_bad) if check_files else None
     return Source(
         name=name,
         image_ids=tuple(image_ids),
@@ -133,10 +138,3 @@ def tree_folder(root: str, split: str) -> str | None:
             f"train; put the class folders to train with into {root}/train"
         )
     return root  # just class folders: all of it is for training
-
-
-def _refuse_names(names: Sequence[str], folder: str) -> None:
-    """Refuses files that could not be named in any result."""
-    for name in names:
-        if fault := name_fault(name):
-            raise DataError(f"{printable(folder)}: {printable(name)} {fault}")

@@ -115,8 +115,8 @@ def folder_source(
         its turn comes, no image is turned.
       apply_exif: turn images upright by their EXIF orientation. wsolevaluation does not: False
         where its boxes and masks are given for the stored pixels.
-      on_bad: what to do about images that cannot be used: `refuse`, or `skip`: decode each at
-        start, and return those that fail as `unusable`.
+      on_bad: what to do about images that cannot be used: `headers.REFUSE`; `SKIP`: decode each at
+        start, and return those that fail as `unusable`; `SKIP_AGAIN`: the same without decoding.
 
     Returns:
       The split, with boxes, masks or both, as the metadata has them.
@@ -131,7 +131,7 @@ def folder_source(
     headers = None
     if check_files and images is not None:
         hint = functools.partial(moved_hint, images, split.image_ids)
-        headers = check_images(paths, split.image_ids, name, apply_exif, on_bad, hint)
+        headers = check_images(paths, name, apply_exif, on_bad, hint)
     load_mask = None
     if split.masks is not None:
         masks = images if masks is None else masks

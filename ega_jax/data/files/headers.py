@@ -20,7 +20,8 @@ from ega_jax.data.files.image_files import (
 )
 from ega_jax.data.source import DataError
 
-REFUSE, SKIP = "refuse", "skip"  # what to do about images that cannot be used
+# What to do about images that cannot be used; to skip them all are decoded, to check again not.
+REFUSE, SKIP, SKIP_AGAIN = "refuse", "skip", "skip again"
 
 _SHOWN = 5  # files named in an error message
 _THREADS = 16  # a check waits for the disk or the network far more than it computes
@@ -54,6 +55,21 @@ class Headers:
     plain: np.ndarray
     faults: Mapping[int, str]
 
+    @classmethod
+    def of(cls, found: Sequence[Header | str], apply_exif: bool = True) -> "Headers":
+        """Makes arrays of what `read_headers` found; see `check_images`."""
+        faults = {index: h for index, h in enumerate(found) if isinstance(h, str)}
+        nobody = Header(_ANY_SIZE, _ANY_SIZE, UPRIGHT, "")
+        good = [nobody if isinstance(header, str) else header for header in found]
+        sizes = np.array([header[:2] for header in good], np.int64).reshape(-1, 2)
+        orientations = np.array([header.orientation for header in good], np.uint8)
+        if apply_exif:
+            sizes = upright_sizes(sizes, orientations)
+        else:
+            orientations = np.full_like(orientations, UPRIGHT)
+        plain = np.array([header.format in PLAIN for header in good], bool)
+        return cls(sizes, orientations, plain, faults)
+
     def faults_by(self, names: Sequence[str]) -> dict[str, str]:
         """Returns what is wrong by name instead of position."""
         return {names[index]: fault for index, fault in self.faults.items()}
@@ -61,7 +77,6 @@ class Headers:
 
 def check_images(
     paths: Sequence[str],
-    image_ids: Sequence[str],
     name: str,
     apply_exif: bool = True,
     on_bad: str = REFUSE,
@@ -74,36 +89,29 @@ def check_images(
 
     Args:
       paths: the N files.
-      image_ids: of the images, for messages.
       name: of the data set, for messages.
       apply_exif: False: take every image as it is stored, whatever its EXIF orientation.
-      on_bad: `refuse`, or `skip`: also decode every file, and return what is wrong with which.
+      on_bad: `REFUSE`; `SKIP`: also decode every file, and return what is wrong with which;
+        `SKIP_AGAIN`: do so without decoding, where it was done before.
       hint: what may be the cause if no file exists.
 
     Returns:
-      Sizes, orientations, kinds, and faults where `on_bad` is `skip`.
+      Sizes, orientations, kinds, and faults unless these are refused.
 
     Raises:
       DataError: files are missing, truncated or no images. Names the first few.
     """
-    headers = read_headers(paths, decode=on_bad == SKIP)
-    faults = {index: h for index, h in enumerate(headers) if isinstance(h, str)}
-    if faults and all(fault == _MISSING for fault in faults.values()) and len(faults) == len(paths):
+    found = read_headers(paths, decode=on_bad == SKIP)
+    faults = [header for header in found if isinstance(header, str)]
+    if faults.count(_MISSING) == len(paths):
         raise DataError(
             f"{name}: none of the {len(paths)} images exists, the first is {paths[0]}; correct the "
             f"image folder, --config.data.root{hint()}"
         )
     if len(faults) == len(paths) or (faults and on_bad == REFUSE):
         skip = "; training images can be left out by --config.data.on_bad_image=skip"
-        header_table(headers, paths, name, remedy=skip if on_bad == REFUSE else "")
-    good = [Header(_ANY_SIZE, _ANY_SIZE, UPRIGHT, "") if isinstance(h, str) else h for h in headers]
-    sizes, orientations = header_table(good, paths, name)
-    plain = np.array([header.format in PLAIN for header in good], bool)
-    if apply_exif:
-        sizes = upright_sizes(sizes, orientations)
-    else:
-        orientations = np.full_like(orientations, UPRIGHT)
-    return Headers(sizes, orientations, plain, faults)
+        header_table(found, paths, name, remedy=skip if on_bad == REFUSE else "")
+    return Headers.of(found, apply_exif)
 
 
 def read_headers(paths: Sequence[str], decode: bool = False) -> list[Header | str]:

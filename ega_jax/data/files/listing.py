@@ -19,6 +19,8 @@ EXTENSIONS = (
 )
 NOBODYS = frozenset(("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found"))
 
+NOT_UTF8 = "has a name that is not UTF-8; rename it"
+
 _SHOWN = 3  # names in a message
 
 
@@ -83,7 +85,7 @@ def name_fault(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        return "has a name that is not UTF-8; rename it"
+        return NOT_UTF8
     return ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ega_jax.data import preprocess
-from ega_jax.data.files.headers import check_images
+from ega_jax.data.files.headers import Headers, read_headers
 from ega_jax.data.files.image_files import file_loader
 from ega_jax.data.files.listing import (
     EXTENSIONS,
@@ -86,9 +86,11 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
       DataError: it is missing, truncated, damaged or of no format that can be read.
     """
     path = os.fspath(path)
-    headers = check_images([path], [path], path)
+    (header,) = read_headers([path])
+    if isinstance(header, str):
+        raise DataError(f"{path}: {header}")
     try:
-        return file_loader([path], headers)(tf.constant(0, tf.int64)).numpy()
+        return file_loader([path], Headers.of([header]))(tf.constant(0, tf.int64)).numpy()
     except tf.errors.OpError as error:
         raise DataError(f"{path} cannot be decoded: {error.message.splitlines()[0]}") from error
 
