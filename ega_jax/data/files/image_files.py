@@ -6,6 +6,7 @@ first is taken, alpha is dropped, 16 bits become 8.
 
 import functools
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,15 @@ def decode_fault(data: bytes, plain: bool) -> str:
     try:
         _decode(data) if plain else pillow_pixels(data)
     except tf.errors.OpError as error:
-        return f"is damaged ({error.message})"
+        return f"is damaged ({reason(error)})"
     except ValueError as error:
         return str(error)
     return ""
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """Returns what TensorFlow says in the first line of an error, without its names of nodes."""
+    return re.sub(r"{{.*?}} *| *\[Op:.*?\]", "", error.message.splitlines()[0])
 
 
 def pillow_pixels(data: bytes) -> np.ndarray:

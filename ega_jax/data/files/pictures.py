@@ -10,7 +10,7 @@ import numpy as np
 
 from ega_jax.data import preprocess
 from ega_jax.data.files.headers import Headers, read_headers
-from ega_jax.data.files.image_files import file_loader
+from ega_jax.data.files.image_files import file_loader, reason
 from ega_jax.data.files.listing import (
     EXTENSIONS,
     describe_left_out,
@@ -92,7 +92,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
     try:
         return file_loader([path], Headers.of([header]))(tf.constant(0, tf.int64)).numpy()
     except tf.errors.OpError as error:
-        raise DataError(f"{path} cannot be decoded: {error.message.splitlines()[0]}") from error
+        raise DataError(f"{path} cannot be decoded: {reason(error)}") from error
 
 
 def fit(image: np.ndarray, size: int) -> np.ndarray:
