@@ -6,13 +6,10 @@ cocodataset/cocoapi): runs of background and object in turn, down the columns.
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
+from matplotlib.path import Path
 
 from ega_jax.data.source import DataError
-
-_FINE = 4  # points a pixel has along a side where polygons are drawn
-_MOST = 2**28  # points drawn at once
 
 
 def fill(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
@@ -33,13 +30,10 @@ def fill(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
         columns, rows = high - low
         if not columns or not rows:
             continue
-        fine = _FINE if rows * columns * _FINE**2 <= _MOST else 2
-        canvas = np.zeros((rows * fine, columns * fine), np.uint8)
-        limit = 2**20  # far outside, where nothing is drawn; OpenCV's coordinates are 32 bits
-        corners = np.clip(np.round((points - low) * fine), -limit, limit).astype(np.int32)
-        cv2.fillPoly(canvas, [corners], 1)
-        middle = canvas[fine // 2 :: fine, fine // 2 :: fine]
-        mask[low[1] : high[1], low[0] : high[0]] |= middle.astype(bool)
+        y, x = np.mgrid[low[1] : high[1], low[0] : high[0]]
+        middles = np.stack([x.ravel(), y.ravel()], axis=1) + 0.5
+        inside = Path(points).contains_points(middles).reshape(rows, columns)
+        mask[low[1] : high[1], low[0] : high[0]] |= inside
     return mask
 
 
