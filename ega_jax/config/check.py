@@ -76,6 +76,8 @@ _CHOICES = {
     "reader.name": ("", *READERS),
     "data.name": tuple(SOURCES),
     "data.cache": ("none", "memory"),
+    "data.mask_values": ("binary", "trimap"),
+    "data.on_bad_image": ("refuse", "skip"),
     "model.name": tuple(NETWORKS),
     "model.input_scaling": tuple(SCALINGS),
     "model.dtype": ("float32", "bfloat16"),
@@ -132,6 +134,18 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
     )
     _require(
         through_tfds or not data.val_root, "data.val_root", data.val_root, "needs data.name=tfds"
+    )
+    _require(
+        data.on_bad_image == "refuse" or (data.name == "folder" and data.check_files),
+        "data.on_bad_image",
+        data.on_bad_image,
+        "needs data.name=folder and data.check_files=true",
+    )
+    _require(
+        data.mask_values == "binary" or data.name == "folder",
+        "data.mask_values",
+        data.mask_values,
+        "needs data.name=folder",
     )
     _require(
         data.crop_size <= data.resize_size,

@@ -48,8 +48,14 @@ def get_config() -> ml_collections.ConfigDict:
     # tfds: only for the data sets that TFDS itself prepares, which have no such lists.
     config.data.metadata = ""
     config.data.masks = ""  # folder: mask paths in the metadata are below this folder
+    # folder: what values mean in masks: binary: all but 0 is object; trimap: 1 object, 2
+    # background, 3 border to be ignored
+    config.data.mask_values = "binary"
     config.data.num_classes = placeholder(int)  # checked against the labels; None: taken from them
     config.data.check_files = True  # folder: open every image's header at start; off for huge sets
+    # folder: what to do about training images that cannot be used. refuse: name them and stop.
+    # skip: decode each at start; leave those out, the same in all processes and after a restart.
+    config.data.on_bad_image = "refuse"
     config.data.apply_exif = True  # turn images as their EXIF orientation says
     config.data.seed = 0  # creatures: another seed is another data set of the same kind
     config.data.image_size = 96  # creatures: side of the images drawn,

@@ -16,6 +16,7 @@ from ega_jax.aot.lower import DataFacts, jit_train_step
 from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.data import cache
+from ega_jax.data.files.headers import SKIP
 from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
 from ega_jax.evaluation.reports import report
@@ -94,7 +95,10 @@ class Trainer:
         weights = config.model.pretrained
         if weights and self.going_on_from is None and not epath.Path(weights).exists():
             raise ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
-        self.sources = build.sources(config)
+        left_out = None
+        if self.going_on_from is not None:
+            left_out = store.load_left_out(workdir)
+        self.sources = build.sources(config, left_out=left_out)
         self.source = self.sources["train"]
         if config.eval.checkpoint == "best" and "val" not in self.sources:
             raise ConfigError(
@@ -166,6 +170,8 @@ class Trainer:
                 logger.info("%s is not read again.", self.config.model.pretrained)
         if distributed.is_lead():
             store.save(self.workdir, self.config, self.source.class_names, self.facts)
+            if self.config.data.on_bad_image == SKIP:
+                store.save_left_out(self.source.left_out, self.workdir)
         logger.info(
             "%s: %d images, %d classes; %d steps of %d images.",
             self.source.name,

@@ -123,7 +123,9 @@ def _lines(start, end, top, width) -> np.ndarray:
     long, short = np.maximum(dx, dy), np.minimum(dx, dy)
     origin = (top + left[1]) * width + left[0] + MARGIN
     step = _ranges(np.zeros_like(long), long + 1)
-    each = np.stack([origin, np.where(steep, down, 1), np.where(steep, 1, down), 2 * short, long.clip(1)])
+    each = np.stack(
+        [origin, np.where(steep, down, 1), np.where(steep, 1, down), 2 * short, long.clip(1)]
+    )
     origin, forth, aside, short2, long = np.repeat(each, long + 1, axis=1)
     return origin + step * forth + (short2 * step + long - 1) // (2 * long) * aside
 
