@@ -45,5 +45,5 @@ def test_a_run_that_skips_images_is_the_same_after_a_restart(tmp_path):
     bad.write_bytes(good)  # it has been left out, so it stays out
     run("parts", steps=4)
     assert final_arrays(tmp_path / "parts") == final_arrays(tmp_path / "whole")
-    with pytest.raises(ConfigError, match="on_bad_image: the run has 'skip', asked for is 'refuse'"):
+    with pytest.raises(ConfigError, match="run has 'skip', asked for is 'refuse'"):
         run("parts", steps=6, **{"data.on_bad_image": "refuse"})
