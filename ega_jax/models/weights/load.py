@@ -40,6 +40,7 @@ MODELS = {
     "inception_v3": ("inception_v3", {}),
     "resnet50": ("resnet50", {"head_convs": 0}),
     "alexnet": ("alexnet", {"batch_norm": False, "head_convs": 0}),
+    "efficientnet_lite0": ("efficientnet_lite0", {"head_convs": 0}),
 }
 
 _LEAVES = {
