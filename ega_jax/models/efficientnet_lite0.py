@@ -69,7 +69,7 @@ class EfficientNetLite0(Network):
     feature_strides = (8, 16, 32)
     batch_norms = (True,)
     cut = ("_fc.",)
-    file_classifier = "_fc"
+    file_head = {"classifier": "_fc"}
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every block through `stage`."""

@@ -46,7 +46,7 @@ class ResNet50(Network):
     feature_strides = (8, 16, 32)
     batch_norms = (True,)
     cut = ("fc.",)
-    file_classifier = "fc"
+    file_head = {"classifier": "fc"}
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every stage through `stage`."""
