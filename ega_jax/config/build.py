@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from ega_jax.data.class_names import read_class_names
 from ega_jax.data.creatures.source import creatures
 from ega_jax.data.files import folder
 from ega_jax.data.hierarchy import read_hierarchy
@@ -34,7 +35,8 @@ def sources(
     Args:
       config: its `data` fields say which data.
       splits: the ones wanted.
-      class_names: the classes of a trained model; None: those of the training split.
+      class_names: the classes of a trained model; None: those of `data.class_names`, or of the
+        training split.
 
     Raises:
       DataError: the data cannot be used; names the file or the field.
@@ -53,12 +55,32 @@ def sources(
             if data[f"{split}_images"]
         }
     result: dict[str, Source] = {}
+    if class_names is None:
+        class_names = named_classes(config)
     for split in splits:
         source = _open(data, split, class_names)
         if source is not None:
             class_names = source.class_names
             result[split] = source
     return result
+
+
+def named_classes(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
+    """Reads the classes that `data.class_names` names; None if it is empty.
+
+    Raises:
+      DataError: the file cannot be used, or has not `data.num_classes` classes.
+    """
+    data = config.data
+    if not data.class_names:
+        return None
+    names = read_class_names(data.class_names)
+    if data.num_classes not in (None, len(names)):
+        raise DataError(
+            f"{data.class_names} names {len(names)} classes, but "
+            f"config.data.num_classes={data.num_classes}"
+        )
+    return names
 
 
 def _open(

@@ -33,7 +33,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         f"must be at least 1, or {AUTO}",
     )
     for field, low in [
-        ("steps", 1),
+        ("steps", 0),
         ("log_every_steps", 1),
         ("accumulate", 1),
         ("profile", 0),
@@ -101,6 +101,13 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
         value = _get(c, field)
         _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
 
+    names = _get(c, "data.class_names")
+    _require(
+        not (names and c.data.name == "creatures"),
+        "data.class_names",
+        names,
+        "leave it: creatures have names",
+    )
     masks, val_root, through_tfds = c.data.masks, _get(c, "data.val_root"), c.data.name == "tfds"
     _require(not (masks and through_tfds), "data.masks", masks, "leave it: TFDS has the masks")
     _require(through_tfds or not val_root, "data.val_root", val_root, "needs data.name=tfds")

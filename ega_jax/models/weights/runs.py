@@ -44,8 +44,9 @@ def read_run(
     folder = epath.Path(path)
     if not (folder / "manifest").is_dir():
         folder = checkpoints.find(folder, "last")
-    _check_same_network(folder, network)
-    saved = checkpoints.read_manifest(folder)["arrays"]
+    manifest = checkpoints.read_manifest(folder)
+    _check_same_network(folder, manifest, network)
+    saved = manifest["arrays"]
     read, faults = {}, []
     for place, array in places.items():
         name = "/".join(place if place[0] == "params" else ("model_state", *place))
@@ -63,15 +64,18 @@ def read_run(
     return _restore(folder, read)
 
 
-def _check_same_network(folder: epath.Path, network: Network) -> None:
-    """Compares with the `config.json` of the run, two folders above its checkpoints."""
-    path = folder.parents[2] / "config.json"
+def _check_same_network(folder: epath.Path, manifest: Mapping, network: Network) -> None:
+    """Compares with the config that a checkpoint keeps, or that lies in the workdir around it."""
     try:
-        model = json.loads(path.read_text())["model"]
-        trained = {name: model[name] for name in ("name", *_SAME)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if "run" in manifest:
+            config = manifest["run"]["config"]
+        else:  # of an earlier version
+            config = json.loads((folder.parents[2] / "config.json").read_text())
+        trained = {name: config["model"][name] for name in ("name", *_SAME)}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise WeightFileError(
-            f"cannot read {path}: {error}; give the workdir of a run, or a checkpoint in it"
+            f"{folder} does not say what network it is of ({type(error).__name__}: {error}); give "
+            "the workdir of a run, or a checkpoint in it"
         ) from error
     here = {name: getattr(network, name) for name in _SAME}
     here["name"] = next((name for name, kind in NETWORKS.items() if type(network) is kind), "")

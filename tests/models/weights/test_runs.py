@@ -105,31 +105,52 @@ def test_refuses_another_network(tiny_run, fields, message):
         load.load(workdir, model, variables)
 
 
-def test_refuses_another_trunk(tiny_run, tmp_path):
+@pytest.fixture
+def copy(tiny_run, tmp_path):
+    """Copies the last checkpoint, its manifest changed, to a place of its own."""
+    workdir, _ = tiny_run
+    place = tmp_path / "elsewhere" / "last" / "6"
+    shutil.copytree(checkpoints.find(workdir, "last"), place)
+
+    def copy(change):
+        path = place / "manifest" / "metadata"
+        manifest = json.loads(path.read_text())
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+        return place
+
+    return copy
+
+
+def test_a_checkpoint_says_what_it_is_wherever_it_lies(copy):
+    model = network(10)
+    load.load(copy(lambda manifest: None), model, fresh(model))
+
+
+def test_refuses_another_trunk(copy):
     """Were the config changed by hand, shapes would tell."""
-    workdir, _ = tiny_run
-    shutil.copytree(workdir, tmp_path / "run")
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    config["model"]["width"] = 0.06
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     model = network(**{"model.width": 0.06})
-    with pytest.raises(
-        WeightFileError, match=r"does not fit VGG16: .*mean: \[2\] there, \[4\] here"
-    ):
-        load.load(tmp_path / "run", model, fresh(model))
+    place = copy(lambda manifest: manifest["run"]["config"]["model"].update(width=0.06))
+    with pytest.raises(WeightFileError, match=r"does not fit VGG16: .*: \[2\] there, \[4\] here"):
+        load.load(place, model, fresh(model))
 
 
-def test_refuses_what_is_no_run(tmp_path, tiny_run):
+def test_refuses_what_does_not_say_what_it_is(copy):
+    """A checkpoint of an earlier version, without its workdir and with it."""
     model = network()
-    variables = fresh(model)
+    place = copy(lambda manifest: manifest.pop("run"))
+    with pytest.raises(WeightFileError, match="does not say what network it is of .*config.json"):
+        load.load(place, model, fresh(model))
+    config = {"model": {"name": "vgg16", "width": 0.03, "batch_norm": True}}
+    (place.parents[2] / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightFileError, match="KeyError: 'input_scaling'"):
+        load.load(place, model, fresh(model))
+    config["model"]["input_scaling"] = "imagenet"
+    (place.parents[2] / "config.json").write_text(json.dumps(config))
+    load.load(place, model, fresh(model))
+
+
+def test_refuses_a_folder_without_a_run(tmp_path):
+    model = network()
     with pytest.raises(CheckpointError, match="no checkpoint 'last'"):
-        load.load(tmp_path, model, variables)
-    workdir, _ = tiny_run
-    shutil.copytree(checkpoints.find(workdir, "last"), tmp_path / "a" / "b" / "c" / "6")
-    with pytest.raises(WeightFileError, match="config.json.*give the workdir of a run"):
-        load.load(tmp_path / "a" / "b" / "c" / "6", model, variables)
-    (tmp_path / "a" / "config.json").write_text(
-        json.dumps({"model": {"name": "vgg16", "width": 0.03}})
-    )
-    with pytest.raises(WeightFileError, match="config.json: 'batch_norm'"):
-        load.load(tmp_path / "a" / "b" / "c" / "6", model, variables)
+        load.load(tmp_path, model, fresh(model))
