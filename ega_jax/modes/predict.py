@@ -13,6 +13,7 @@ from ega_jax.data.files.pictures import list_pictures, read_picture
 from ega_jax.data.source import DataError
 from ega_jax.evaluation import drawing
 from ega_jax.evaluation.localizer import Localization, Localizer
+from ega_jax.modes import untrained
 from ega_jax.runtime import checkpoints, devices, files
 from ega_jax.runtime.errors import ConfigError
 
@@ -42,6 +43,8 @@ def predict(
       CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     image_ids = list_pictures(images)
+    if checkpoint is None:
+        untrained.ensure(config, workdir)
     path = checkpoints.find(workdir, checkpoint or config.eval.checkpoint)
     run = store.of_checkpoint(path)
     store.check_place(workdir, run)
