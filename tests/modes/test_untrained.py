@@ -68,8 +68,9 @@ def test_it_is_what_training_begins_with(quick_compilation, tmp_path):
     config = tiny("cam", **{"steps": 1, "optimizer.learning_rate": 1e-30, "eval.bootstrap": 0})
     train.train(config, str(tmp_path / "one"))
     none, one = (final_arrays(tmp_path / name) for name in ("none", "one"))
-    params = [name for name in none if name.startswith("params/")]
-    assert params and {n: none[n] for n in params} == {n: one[n] for n in params}
+    # Kernels: so small a rate leaves them as they are, but not what was 0.
+    kernels = [name for name in none if name.startswith("params/") and name.endswith("/kernel")]
+    assert kernels and {n: none[n] for n in kernels} == {n: one[n] for n in kernels}
     assert none.keys() == one.keys()  # optimizer and all
 
 
@@ -154,6 +155,6 @@ def test_imagenet_of_another_network():
 def test_names_of_another_number(named):
     named.data.num_classes = 4
     with pytest.raises(
-        UserError, match=r"names.txt names 3 classes, but config.data.num_classes=4"
+        UserError, match="names 3 classes, but config.data.num_classes=4"
     ):
         build.named_classes(named)
