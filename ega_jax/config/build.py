@@ -11,6 +11,7 @@ import ml_collections
 import optax
 
 from ega_jax.config.training_data import check_training, leave_out
+from ega_jax.data.class_names import read_class_names
 from ega_jax.data.creatures.source import creatures
 from ega_jax.data.files import folder
 from ega_jax.data.files.headers import REFUSE, SKIP, SKIP_AGAIN
@@ -38,7 +39,8 @@ def sources(
     Args:
       config: its `data` fields say which data.
       splits: the ones wanted.
-      class_names: the classes of a trained model; None: those of the training split.
+      class_names: the classes of a trained model; None: those of `data.class_names`, or of the
+        training split.
       left_out: the training images that the run has left out so far, by id, and why; None: it has
         not begun. Where images are to be skipped all processes have to call this together.
 
@@ -47,6 +49,9 @@ def sources(
     """
     data, opener = config.data, SOURCES[config.data.name]
     result: dict[str, Source] = {}
+    of_a_model = class_names is not None
+    if class_names is None:
+        class_names = named_classes(config)
     for split in splits:
         on_bad = REFUSE
         if split == "train" and data.on_bad_image == SKIP:
@@ -58,11 +63,29 @@ def sources(
         if source is not None:
             if on_bad != REFUSE:
                 source = leave_out(source, left_out)
-            if split == "train" and class_names is None:
+            if split == "train" and not of_a_model:
                 check_training(source, data.num_classes)
             class_names = source.class_names
             result[split] = source
     return result
+
+
+def named_classes(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
+    """Reads the classes that `data.class_names` names; None if it is empty.
+
+    Raises:
+      DataError: the file cannot be used, or has not `data.num_classes` classes.
+    """
+    data = config.data
+    if not data.class_names:
+        return None
+    names = read_class_names(data.class_names)
+    if data.num_classes not in (None, len(names)):
+        raise DataError(
+            f"{data.class_names} names {len(names)} classes, but "
+            f"config.data.num_classes={data.num_classes}"
+        )
+    return names
 
 
 def _creatures(

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 AUTO = "auto"
 
 _AT_LEAST = {
-    "steps": 1,
+    "steps": 0,
     "log_every_steps": 1,
     "accumulate": 1,
     "profile": 0,
@@ -129,6 +129,12 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 
 def _check_data(config: ml_collections.ConfigDict) -> None:
     data, through_tfds = config.data, config.data.name == "tfds"
+    _require(
+        not (data.class_names and data.name == "creatures"),
+        "data.class_names",
+        data.class_names,
+        "leave it: creatures have names",
+    )
     _require(
         not (data.masks and through_tfds), "data.masks", data.masks, "leave it: TFDS has the masks"
     )

@@ -42,6 +42,7 @@ FREE = (
     "data.val_root",
     "data.metadata",
     "data.masks",
+    "data.class_names",
     "data.check_files",
     "danet.hierarchy",
     # memory

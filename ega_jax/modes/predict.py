@@ -14,6 +14,7 @@ from ega_jax.data.files.pictures import Pictures, list_pictures, read_picture
 from ega_jax.data.source import DataError
 from ega_jax.evaluation import drawing
 from ega_jax.evaluation.localizer import Localization, Localizer
+from ega_jax.modes import untrained
 from ega_jax.runtime import checkpoints, devices, files
 from ega_jax.runtime.errors import ConfigError
 
@@ -44,6 +45,8 @@ def predict(
     """
     there = list_pictures(images)
     report_left_out(images, there.left_out)
+    if checkpoint is None:
+        untrained.ensure(config, workdir)
     path = checkpoints.find(workdir, checkpoint or config.eval.checkpoint)
     run = store.of_checkpoint(path)
     store.check_place(workdir, run)
