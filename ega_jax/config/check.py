@@ -69,27 +69,6 @@ _SHARES = (
     "adl.threshold",
     "cutmix.probability",
 )
-_CHOICES = {
-    "method": tuple(METHODS),
-    "remat": tuple(POLICIES),
-    "ccam.function": FUNCTIONS,
-    "reader.name": ("", *READERS),
-    "data.name": tuple(SOURCES),
-    "data.cache": ("none", "memory"),
-    "data.mask_values": ("binary", "trimap"),
-    "data.on_bad_image": ("refuse", "skip"),
-    "model.name": tuple(NETWORKS),
-    "model.input_scaling": tuple(SCALINGS),
-    "model.dtype": ("float32", "bfloat16"),
-    "ega.probability": losses.PROBABILITIES,
-    "ega.reduction": losses.REDUCTIONS,
-    "ega.attack_bn_mode": ATTACK_BN_MODES,
-    "ega.attack_space": ("pixel", "scaled"),
-    "optimizer.name": ("sgd", "adam"),
-    "optimizer.schedule": ("step", "cosine", "polynomial", "constant"),
-    "eval.checkpoint": ("last", "best"),
-    "predict.boxes": ("largest", "all"),
-}
 
 
 def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
@@ -108,6 +87,31 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     _check_batches(config, num_devices)
 
 
+def _choices() -> dict[str, tuple]:
+    """Returns what fields can be; asked for late, as methods, networks and data can be added."""
+    return {
+        "method": tuple(METHODS),
+        "remat": tuple(POLICIES),
+        "ccam.function": FUNCTIONS,
+        "reader.name": ("", *READERS),
+        "data.name": tuple(SOURCES),
+        "data.cache": ("none", "memory"),
+        "data.mask_values": ("binary", "trimap"),
+        "data.on_bad_image": ("refuse", "skip"),
+        "model.name": tuple(NETWORKS),
+        "model.input_scaling": tuple(SCALINGS),
+        "model.dtype": ("float32", "bfloat16"),
+        "ega.probability": losses.PROBABILITIES,
+        "ega.reduction": losses.REDUCTIONS,
+        "ega.attack_bn_mode": ATTACK_BN_MODES,
+        "ega.attack_space": ("pixel", "scaled"),
+        "optimizer.name": ("sgd", "adam"),
+        "optimizer.schedule": ("step", "cosine", "polynomial", "constant"),
+        "eval.checkpoint": ("last", "best"),
+        "predict.boxes": ("largest", "all"),
+    }
+
+
 def _check_values(config: ml_collections.ConfigDict) -> None:
     """Looks at each field by itself."""
     for field, low in _AT_LEAST.items():
@@ -122,7 +126,7 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
     for field in _SHARES:
         value = _get(config, field)
         _require(0 <= value <= 1, field, value, "must lie in [0, 1]")
-    for field, choices in _CHOICES.items():
+    for field, choices in _choices().items():
         value = _get(config, field)
         _require(value in choices, field, value, f"must be one of {', '.join(map(str, choices))}")
 
