@@ -79,12 +79,11 @@ def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_e
         apply = functools.partial(model.apply, {"params": params, **statistics}, train=True)
         (clean_logits, clean), main = apply(batch["image"], mutable=[MAIN])
         (adv_logits, adv), aux = apply(adversarial, aux=True, mutable=[AUX])
-        value = (
-            mean_loss(clean_logits, batch["label"], batch["mask"])
-            + mean_loss(adv_logits, batch["label"], batch["mask"])
-            + ega.entropy.lambda_clean * entropy(clean)
-            + ega.entropy.lambda_adv * entropy(adv)
-        )
+        value = mean_loss(clean_logits, batch["label"], batch["mask"])
+        value += mean_loss(adv_logits, batch["label"], batch["mask"])
+        if ega.entropy is not None:
+            value += ega.entropy.lambda_clean * entropy(clean)
+            value += ega.entropy.lambda_adv * entropy(adv)
         return value, {**main, **aux}
 
     (value, state), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
