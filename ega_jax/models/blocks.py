@@ -59,6 +59,7 @@ class ConvBlock(nn.Module):
         kernel = self.kernel_size
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = [k // 2 if self.padding is None else self.padding for k in kernel]
+        promote: Any = _constant_bias if self.batch_norm and train else promote_dtype
         x = nn.Conv(
             self.features,
             kernel,
@@ -68,7 +69,7 @@ class ConvBlock(nn.Module):
             use_bias=self.use_bias,
             kernel_init=he_normal_fan_out,
             dtype=self.dtype,
-            promote_dtype=_constant_bias if self.batch_norm and train else promote_dtype,
+            promote_dtype=promote,
             name="conv",
         )(x)
         if self.batch_norm:

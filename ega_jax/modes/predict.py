@@ -51,7 +51,8 @@ def predict(
             "classes"
         )
     localizer = Localizer.load(path, config=config)
-    pictures, skipped = _Pictures(images, image_ids), []
+    pictures = _Pictures(images, image_ids)
+    skipped: list[dict] = []
     predictions = []
     found = localizer.each(
         pictures.read(skipped), top_k=config.predict.top_k, boxes=config.predict.boxes

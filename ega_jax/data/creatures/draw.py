@@ -10,6 +10,7 @@ everywhere.
 """
 
 import functools
+from typing import Any
 
 import cv2
 import numpy as np
@@ -188,7 +189,7 @@ def _fill(
     canvas: np.ndarray, drawing: np.ndarray, paint_number: int, clip: int | None = None
 ) -> None:
     """Fills a drawing in canvas coordinates; given `clip`, only where the canvas shows it."""
-    vertices = np.rint((drawing - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    vertices: Any = np.rint((drawing - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)
     if clip is None:
         cv2.fillPoly(canvas, vertices, paint_number, cv2.LINE_8, SUBPIXEL_BITS)
     else:

@@ -45,7 +45,11 @@ def open_split(
     """
     if not os.path.isdir(root):
         raise DataError(f"no image folder {root!r}; set --config.data.root")
-    common = {"class_names": class_names, "check_files": check_files, "apply_exif": apply_exif}
+    common: dict[str, Any] = {
+        "class_names": class_names,
+        "check_files": check_files,
+        "apply_exif": apply_exif,
+    }
     if metadata:
         folder = os.path.join(metadata, split)
         if split != "train" and not os.path.isdir(folder):

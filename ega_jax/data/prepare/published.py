@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ega_jax.data.files.metadata import MASKS_FILE, Metadata, read_metadata, read_text
 from ega_jax.data.prepare import archives
@@ -161,7 +161,7 @@ def csv(rows: list[tuple]) -> str:
 
 
 def metadata_texts(
-    labels: Mapping[str, int], sizes: Sizes, boxes: Mapping[str, list[tuple[int, ...]]] | None
+    labels: Mapping[str, int], sizes: Sizes, boxes: Mapping[str, Sequence[tuple[int, ...]]] | None
 ) -> dict[str, str]:
     """Writes the four files of a split as text.
 

@@ -18,6 +18,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,7 +34,7 @@ from ega_jax.models.weights.files import WeightFileError, read, read_metadata, w
 logger = logging.getLogger(__name__)
 
 # Names of torchvision's networks -> ours, with the settings under which all of the file is read.
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg16": ("vgg16", {"batch_norm": False}),
     "vgg16_bn": ("vgg16", {"batch_norm": True}),
     "googlenet": ("googlenet", {"batch_norm": True}),
