@@ -6,7 +6,8 @@ Operations are multiply-adds of one image, half of what XLA counts for the compi
 Published figures are torchvision's, of whole networks (Inception v3 at 299 pixels): VGG16 with its
 dense layers, the Inceptions with the blocks behind our cut; for GoogLeNet without batch norm,
 parameters of Caffe's, with the classifier. ResNet-50 at stride 32 with its own
-head is the published network, and so are its figures. AlexNet-GAP has none.
+head is the published network, and so are its figures; so is EfficientNet-Lite0, whose figures are
+its authors'. AlexNet-GAP has none.
 """
 
 import functools
@@ -31,6 +32,22 @@ ROWS = [  # label, network, settings, published parameters, published operations
     ("ResNet-50", "resnet50", {"head_convs": 0, "feature_stride": 8}, 25_557_032, 4.09),
     ("ResNet-50", "resnet50", {}, 25_557_032, 4.09),
     ("AlexNet-GAP", "alexnet", {"batch_norm": False, "head_convs": 0}, None, None),
+    (
+        "EfficientNet-Lite0",
+        "efficientnet_lite0",
+        {"head_convs": 0, "feature_stride": 32},
+        4_652_008,
+        0.41,
+    ),
+    ("EfficientNet-Lite0", "efficientnet_lite0", {"head_convs": 0}, 4_652_008, 0.41),
+    (
+        "EfficientNet-Lite0",
+        "efficientnet_lite0",
+        {"head_convs": 0, "feature_stride": 8},
+        4_652_008,
+        0.41,
+    ),
+    ("EfficientNet-Lite0", "efficientnet_lite0", {}, 4_652_008, 0.41),
 ]
 
 

@@ -43,9 +43,14 @@ CHECKPOINT = flags.DEFINE_string(
     "go on from, and to use the one that config.eval.checkpoint names.",
 )
 IMAGES = flags.DEFINE_string(
-    "images", None, "predict: folder of pictures. score, baseline: of images, for their sizes."
+    "images",
+    None,
+    "predict: folder of pictures, a picture, a list of them (.txt) or a pattern. score, baseline: "
+    "folder of images, for their sizes.",
 )
-SCOREMAPS = flags.DEFINE_string("scoremaps", None, "score: folder of <image_id>.npy heat maps.")
+SCOREMAPS = flags.DEFINE_string(
+    "scoremaps", None, "score: folder of <image_id>.npy or .npz heat maps."
+)
 METADATA = flags.DEFINE_string(
     "metadata", None, "score, baseline: folder of metadata, one split or several."
 )
@@ -124,7 +129,7 @@ def _score() -> int:
     settings = _scoring()
     if CONFIG.value:
         settings["resamples"] = CONFIG.value.eval.bootstrap
-    score(SCOREMAPS.value, METADATA.value, **settings)
+    score(_at_home(SCOREMAPS.value), _at_home(METADATA.value), **settings)
     return 0
 
 
@@ -132,7 +137,7 @@ def _baseline() -> int:
     _require("metadata")
     from ega_jax.modes.centre import baseline
 
-    baseline(METADATA.value, **_scoring())
+    baseline(_at_home(METADATA.value), **_scoring())
     return 0
 
 
@@ -160,13 +165,14 @@ def _scoring() -> dict[str, Any]:
     recipe = _config_name()
     default = os.path.join("runs", f"{recipe}_{MODE.value}" if recipe else MODE.value)
     settings = {
-        "workdir": WORKDIR.value or default,
-        "images": IMAGES.value,
-        "masks": MASKS.value,
+        "workdir": _at_home(WORKDIR.value) or default,
+        "images": _at_home(IMAGES.value),
+        "masks": _at_home(MASKS.value),
     }
     refuse_run(settings["workdir"])
     if CONFIG.value:
         check(CONFIG.value)
+        settings["mask_values"] = CONFIG.value.data.mask_values
         settings["threshold"] = CONFIG.value.eval.threshold
         settings["threshold_interval"] = CONFIG.value.eval.threshold_interval
         if CONFIG.value.eval.map_size is not None:
@@ -177,7 +183,7 @@ def _scoring() -> dict[str, Any]:
 def _workdir() -> str:
     """Returns the folder of the run: told, that of the checkpoint, or named after the config."""
     if WORKDIR.value:
-        return WORKDIR.value
+        return os.path.expanduser(WORKDIR.value)
     if recipe := _config_name():
         return os.path.join("runs", recipe)
     from ega_jax.runtime.checkpoints import workdir_of
@@ -269,6 +275,11 @@ def _join_processes() -> None:
         logging.getLogger("ega_jax").setLevel(logging.WARNING)
 
 
+def _at_home(path: str | None) -> str | None:
+    """Puts the home folder for a `~`, which shells leave alone after `--images=`."""
+    return path and os.path.expanduser(path)
+
+
 def _require(*names: str) -> None:
     """Refuses to go on without these flags."""
     missing = [f"--{name}" for name in names if not flags.FLAGS[name].value]
@@ -307,7 +318,7 @@ def _with_config(argv: list[str]) -> list[str]:
         return argv
     try:
         flags.FLAGS(command_line.without_fields(argv), known_only=True)
-        told = MODE.value, WORKDIR.value, CHECKPOINT.value
+        told = MODE.value, _at_home(WORKDIR.value), CHECKPOINT.value
     except flags.Error:
         return argv  # said when they are parsed in earnest
     finally:

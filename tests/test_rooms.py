@@ -10,7 +10,7 @@ PACKAGE = ROOT / "ega_jax"
 # A room may import itself, the rooms after it, and `runtime`, `localization` and `data`.
 ORDER = ("modes", "aot", "evaluation", "config", "training", "methods", "models", "ops")
 ALONE = {
-    "data": {"data", "runtime"},
+    "data": {"data", "localization", "runtime"},
     "localization": {"localization"},
     "runtime": {"runtime"},
 }

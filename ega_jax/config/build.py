@@ -3,14 +3,18 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import ml_collections
 import optax
 
+from ega_jax.config.training_data import check_training, leave_out
+from ega_jax.data.class_names import read_class_names
 from ega_jax.data.creatures.source import creatures
 from ega_jax.data.files import folder
+from ega_jax.data.files.headers import REFUSE, SKIP, SKIP_AGAIN
 from ega_jax.data.hierarchy import read_hierarchy
 from ega_jax.data.source import SPLITS, DataError, Source
 from ega_jax.methods import METHODS, Method
@@ -28,24 +32,60 @@ def sources(
     config: ml_collections.ConfigDict,
     splits: Sequence[str] = SPLITS,
     class_names: Sequence[str] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Source]:
     """Opens splits of the data, those of `val` and `test` only where they exist.
 
     Args:
       config: its `data` fields say which data.
       splits: the ones wanted.
-      class_names: the classes of a trained model; None: those of the training split.
+      class_names: the classes of a trained model; None: those of `data.class_names`, or of the
+        training split.
+      left_out: the training images that the run has left out so far, by id, and why; None: it has
+        not begun. Where images are to be skipped all processes have to call this together.
 
     Raises:
       DataError: the data cannot be used; names the file or the field.
     """
+    data, opener = config.data, SOURCES[config.data.name]
     result: dict[str, Source] = {}
+    of_a_model = class_names is not None
+    if class_names is None:
+        class_names = named_classes(config)
     for split in splits:
-        source = SOURCES[config.data.name](config.data, split, class_names)
+        on_bad = REFUSE
+        if split == "train" and data.on_bad_image == SKIP:
+            on_bad = SKIP if left_out is None else SKIP_AGAIN
+        if on_bad == REFUSE:
+            source = opener(data, split, class_names)
+        else:  # of image files; `check` has seen to it
+            source = _folder(data, split, class_names, on_bad)
         if source is not None:
+            if on_bad != REFUSE:
+                source = leave_out(source, left_out)
+            if split == "train" and not of_a_model:
+                check_training(source, data.num_classes)
             class_names = source.class_names
             result[split] = source
     return result
+
+
+def named_classes(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
+    """Reads the classes that `data.class_names` names; None if it is empty.
+
+    Raises:
+      DataError: the file cannot be used, or has not `data.num_classes` classes.
+    """
+    data = config.data
+    if not data.class_names:
+        return None
+    names = read_class_names(data.class_names)
+    if data.num_classes not in (None, len(names)):
+        raise DataError(
+            f"{data.class_names} names {len(names)} classes, but "
+            f"config.data.num_classes={data.num_classes}"
+        )
+    return names
 
 
 def _creatures(
@@ -65,17 +105,22 @@ def _creatures(
 
 
 def _folder(
-    data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
+    data: ml_collections.ConfigDict,
+    split: str,
+    class_names: Sequence[str] | None,
+    on_bad: str = REFUSE,
 ) -> Source | None:
     """Opens one split from files; None if it does not exist and is not `train`."""
     return folder.open_split(
-        data.root,
+        os.path.expanduser(data.root),
         split,
-        metadata=data.metadata,
-        masks=data.masks,
+        metadata=os.path.expanduser(data.metadata),
+        masks=os.path.expanduser(data.masks),
+        mask_values=data.mask_values,
         class_names=class_names,
         num_classes=data.num_classes,
         check_files=data.check_files,
+        on_bad=on_bad,
         apply_exif=data.apply_exif,
     )
 
@@ -87,9 +132,9 @@ def _tfds(
     from ega_jax.data.tfds.source import open_split  # Here, as nobody else needs to load TFDS.
 
     return open_split(
-        data.val_root if split == "val" and data.val_root else data.root,
+        os.path.expanduser(data.val_root if split == "val" and data.val_root else data.root),
         split,
-        metadata=data.metadata,
+        metadata=os.path.expanduser(data.metadata),
         class_names=class_names,
         num_classes=data.num_classes,
         apply_exif=data.apply_exif,

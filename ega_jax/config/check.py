@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 AUTO = "auto"
 
 _AT_LEAST = {
-    "steps": 1,
+    "steps": 0,
     "log_every_steps": 1,
     "accumulate": 1,
     "profile": 0,
@@ -77,6 +77,8 @@ _CHOICES = {
     "reader.name": ("", *READERS),
     "data.name": tuple(SOURCES),
     "data.cache": ("none", "memory"),
+    "data.mask_values": ("binary", "trimap"),
+    "data.on_bad_image": ("refuse", "skip"),
     "model.name": tuple(NETWORKS),
     "model.input_scaling": tuple(SCALINGS),
     "model.dtype": ("float32", "bfloat16"),
@@ -129,10 +131,28 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 def _check_data(config: ml_collections.ConfigDict) -> None:
     data, through_tfds = config.data, config.data.name == "tfds"
     _require(
+        not (data.class_names and data.name == "creatures"),
+        "data.class_names",
+        data.class_names,
+        "leave it: creatures have names",
+    )
+    _require(
         not (data.masks and through_tfds), "data.masks", data.masks, "leave it: TFDS has the masks"
     )
     _require(
         through_tfds or not data.val_root, "data.val_root", data.val_root, "needs data.name=tfds"
+    )
+    _require(
+        data.on_bad_image == "refuse" or (data.name == "folder" and data.check_files),
+        "data.on_bad_image",
+        data.on_bad_image,
+        "needs data.name=folder and data.check_files=true",
+    )
+    _require(
+        data.mask_values == "binary" or data.name == "folder",
+        "data.mask_values",
+        data.mask_values,
+        "needs data.name=folder",
     )
     _require(
         data.crop_size <= data.resize_size,

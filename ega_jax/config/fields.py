@@ -35,7 +35,8 @@ def get_config() -> ml_collections.ConfigDict:
     # convolutions and sums give; stages: features behind stages. The rest is computed again.
     config.remat = "none"
     config.epochs = 10.0  # length of the run in passes over the training data
-    config.steps = placeholder(int)  # or in updates; if set, it counts instead of epochs
+    # Or in updates; if set, it counts instead of epochs. 0: the network is used as it is.
+    config.steps = placeholder(int)
 
     config.data = ml_collections.ConfigDict()
     # folder: images on disk; tfds: a prepared TFDS data set; creatures: the embedded data set
@@ -48,8 +49,17 @@ def get_config() -> ml_collections.ConfigDict:
     # tfds: only for the data sets that TFDS itself prepares, which have no such lists.
     config.data.metadata = ""
     config.data.masks = ""  # folder: mask paths in the metadata are below this folder
+    # folder: what values mean in masks: binary: all but 0 is object; trimap: 1 object, 2
+    # background, 3 border to be ignored
+    config.data.mask_values = "binary"
     config.data.num_classes = placeholder(int)  # checked against the labels; None: taken from them
+    # A file with the name of a class on each line, in the order of the labels, for data that have
+    # numbers alone. Empty: the class folders' names, or the labels themselves.
+    config.data.class_names = ""
     config.data.check_files = True  # folder: open every image's header at start; off for huge sets
+    # folder: what to do about training images that cannot be used. refuse: name them and stop.
+    # skip: decode each at start; leave those out, the same in all processes and after a restart.
+    config.data.on_bad_image = "refuse"
     config.data.apply_exif = True  # turn images as their EXIF orientation says
     config.data.seed = 0  # creatures: another seed is another data set of the same kind
     config.data.image_size = 96  # creatures: side of the images drawn,
@@ -68,15 +78,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.method = "cam"
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "vgg16"  # vgg16, googlenet, inception_v3, resnet50, alexnet
-    # Weights to start from: .pth or .safetensors with torchvision's names, Keras's .h5 for VGG16;
-    # local or gs://. Empty: from scratch.
+    # vgg16, googlenet, inception_v3, resnet50, alexnet, efficientnet_lite0
+    config.model.name = "vgg16"
+    # Weights to start from: auto: the network's official file, fetched if it is not here; or a
+    # file: .pth or .safetensors with torchvision's names, Keras's .h5 for VGG16; or the workdir or
+    # a checkpoint of a run, of any classes. Local or gs://. Empty: from scratch.
     config.model.pretrained = ""
     config.model.input_scaling = "imagenet"  # what the weights expect; see models/inputs.py
     config.model.width = 1.0  # factor on every channel count
-    config.model.feature_stride = 16  # 16: a 14x14 map at 224 pixels; 8: 28x28
-    # VGG16, GoogLeNet: with or without; Inception v3, ResNet-50: with; AlexNet: without. The
-    # auxiliary batch norm needs it.
+    config.model.feature_stride = 16  # 16: a 14x14 map at 224 pixels; 8: 28x28; 32: 7x7
+    # VGG16, GoogLeNet: with or without; AlexNet: without; the others: with. The auxiliary batch
+    # norm needs it.
     config.model.batch_norm = True
     config.model.head_convs = 2  # 3x3 convolutions before the classifier; paper: 2
     config.model.head_batch_norm = True  # after them too, where the trunk has it

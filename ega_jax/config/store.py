@@ -36,11 +36,13 @@ FREE = (
     "reader",
     "predict",
     "ccam",
+    "data.mask_values",
     # where files are; other classes and other training images are found out by `Facts`
     "data.root",
     "data.val_root",
     "data.metadata",
     "data.masks",
+    "data.class_names",
     "data.check_files",
     "danet.hierarchy",
     # memory
@@ -334,6 +336,21 @@ def parse(values: Any, place: str | os.PathLike) -> ConfigDict:
     except TypeError as error:
         raise ConfigError(f"{place}: {error}") from error
     return config
+
+
+def save_left_out(left_out: Mapping[str, str], workdir: str | os.PathLike) -> None:
+    """Writes `left_out.json`, the training images that a run leaves out, by id, and why."""
+    files.write_json(epath.Path(workdir) / "left_out.json", dict(left_out))
+
+
+def load_left_out(workdir: str | os.PathLike) -> dict[str, str] | None:
+    """Reads the `left_out.json` of a workdir; None if there is none.
+
+    Raises:
+      ConfigError: the file is unreadable.
+    """
+    path = epath.Path(workdir) / "left_out.json"
+    return _read_json(path) if path.exists() else None
 
 
 def _read_json(path: epath.Path) -> Any:

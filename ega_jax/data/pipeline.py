@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ega_jax.data import preprocess
+from ega_jax.data.files.image_files import reason
 from ega_jax.data.source import DataError, Source
 from ega_jax.data.tf_on_cpu import tf
 
@@ -255,6 +256,7 @@ def _explain(source: Source, indices: list[int], error: Exception) -> DataError:
         except tf.errors.OpError as cause:
             return DataError(
                 f"{source.name}: image {source.image_ids[index]!r} cannot be read or decoded; "
-                f"restore the file or remove it from the data set ({cause.message})"
+                "restore the file or remove it from the data set "
+                f"({reason(cause)})"
             )
     return DataError(f"{source.name}: a batch could not be made: {error}")

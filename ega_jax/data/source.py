@@ -1,7 +1,7 @@
 """What a data set is to the rest of the program: images, labels, and what it knows of where."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Source:
         the split has no boxes.
       load_mask: index, size -> (object, ignore), two `[size, size]` bool arrays; None if the split
         has no masks.
+      unusable: images among these that cannot be read, by id, and why; see `without`.
+      left_out: images of the data set that are not among these, by id, and why.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Source:
     image_sizes: np.ndarray | None = None
     boxes: tuple[np.ndarray, ...] | None = None
     load_mask: Callable[[int, int], tuple[np.ndarray, np.ndarray]] | None = None
+    unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -50,6 +54,41 @@ class Source:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+
+def without(source: Source, left_out: Mapping[str, str]) -> Source:
+    """Leaves images out of a split; the others keep their order.
+
+    Args:
+      source: the split.
+      left_out: the images by id, and why; ids that the split does not have are only noted.
+
+    Returns:
+      The split of the other images, with these as its `left_out`.
+
+    Raises:
+      DataError: none would be left.
+    """
+    kept = np.array([i for i, one in enumerate(source.image_ids) if one not in left_out], np.int64)
+    if not len(kept):
+        raise DataError(f"{source.name}: all {len(source)} images would be left out")
+    if len(kept) == len(source):
+        return dataclasses.replace(source, left_out=dict(left_out))
+    from ega_jax.data.tf_on_cpu import tf  # Here, so that a Source itself needs no TensorFlow.
+
+    positions = tf.constant(kept)  # captured by reference
+    boxes, load_mask = source.boxes, source.load_mask
+    return dataclasses.replace(
+        source,
+        image_ids=tuple(source.image_ids[i] for i in kept),
+        labels=source.labels[kept],
+        load_image=lambda index: source.load_image(positions[index]),
+        image_sizes=None if source.image_sizes is None else source.image_sizes[kept],
+        boxes=None if boxes is None else tuple(boxes[i] for i in kept),
+        load_mask=None if load_mask is None else lambda i, size: load_mask(int(kept[i]), size),
+        unusable={k: v for k, v in source.unusable.items() if k not in left_out},
+        left_out=dict(left_out),
+    )
 
 
 def array_loader(images: np.ndarray) -> Callable[[Any], Any]:

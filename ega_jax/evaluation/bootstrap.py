@@ -98,6 +98,7 @@ def draw(scores: Scores, resamples: int, seed: int = 0) -> Iterator[Scores]:
                 pixels=pixels[i] if pixels[i] and pixels[i].foreground.any() else None,
                 images=number,
                 classified=number if "top1" in rows else 0,
+                ranked=number if "top5" in rows else 0,
                 top1=int(right[i, 0]),
                 top5=int(right[i, 1]),
             )

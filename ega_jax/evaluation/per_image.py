@@ -14,9 +14,10 @@
 | `mask_threshold` | a pixel with a higher score counts as object |
 | `mask_iou` | of these pixels with the true mask, 0 to 1 |
 
-Columns that the split cannot give (no classifier, boxes, masks) are absent. The threshold is that
-of CorLoc's `val` in `results.json`, or the fixed one where there is no validation split. The mask's
-has the best IoU of all masks of the validation split together, or is the fixed one too.
+Columns that the split cannot give (no classifier, boxes, masks; `top5` of at most five classes) are
+absent. The threshold is that of CorLoc's `val` in `results.json`, or the fixed one if there is no
+validation split. The mask's has the best IoU of all masks of the validation split together, or is
+the fixed one too.
 
 `per_class_<split>.csv` has a line for every class with an image, in the order of the labels:
 `label`, `class`, `images`, then in percent `top1_cls_err`, `top5_cls_err`, `corloc_err` and
@@ -64,7 +65,8 @@ def per_image(
         "label": source.labels[index],
     }
     if scores.classified:
-        result |= {name: rows[name] for name in ("prediction", "probability", "top1", "top5")}
+        names = ("prediction", "probability", "top1", "top5")
+        result |= {name: rows[name] for name in names if name in rows}
     if scores.boxes is not None:
         result |= _boxes(scores, source, rows, threshold)
     if scores.pixels is not None:
@@ -117,6 +119,7 @@ def per_class(images: Table, class_names: Sequence[str]) -> Table:
     }
     if "top1" in images:
         result["top1_cls_err"] = 100 - 100 * mean(images["top1"])
+    if "top5" in images:
         result["top5_cls_err"] = 100 - 100 * mean(images["top5"])
     if "correct" in images:
         result["corloc_err"] = 100 - 100 * mean(images["correct"])

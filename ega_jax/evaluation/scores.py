@@ -30,6 +30,7 @@ class Scores:
       images: images scored.
       classified: images with a prediction: all, or 0 where only heat maps are scored.
       top1: images whose best class is the true one.
+      ranked: images with more than five classes to choose from, on which `top5` rests.
       top5: images whose true class is among the best five.
       cropped: images classified by ten crops, on which `top1` and `top5` then rest.
       top1_single: as `top1`, of the cropped images, by the whole image alone.
@@ -41,6 +42,7 @@ class Scores:
     images: int = 0
     classified: int = 0
     top1: int = 0
+    ranked: int = 0
     top5: int = 0
     cropped: int = 0
     top1_single: int = 0
@@ -65,7 +67,8 @@ class Scores:
         """Counts one image and keeps a row of it in `records`.
 
         * `map_size`, the side of the map;
-        * of the classes `prediction`, its `probability`, whether the label is `top1` and `top5`;
+        * of the classes `prediction`, its `probability`, whether the label is `top1` and, of more
+          than five, `top5`;
         * of boxes `highest`, `largest` and `correct` (`localization.BoxOutcomes`);
         * of masks `foreground` and `background` (`localization.PixelCounts`), with 1000 thresholds
           4 KB for each image, or 8 KB if the map is wider than 256 pixels.
@@ -84,12 +87,16 @@ class Scores:
         self.images += 1
         if probabilities is not None:
             order = np.argsort(-probabilities, kind="stable")
-            top1, top5 = bool(order[0] == label), bool(label in order[:5])
+            top1 = bool(order[0] == label)
             self.classified += 1
             self.top1 += top1
-            self.top5 += top5
-            row |= {"prediction": np.int32(order[0]), "top1": top1, "top5": top5}
+            row |= {"prediction": np.int32(order[0]), "top1": top1}
             row["probability"] = np.float32(probabilities[order[0]])
+            if len(order) > 5:
+                top5 = bool(label in order[:5])
+                self.ranked += 1
+                self.top5 += top5
+                row["top5"] = top5
         if single is not None:
             self.cropped += 1
             self.top1_single += bool(single.argmax() == label)
@@ -156,14 +163,16 @@ class Scores:
             result has no `val`.
 
         Returns:
-          `images`; with a classifier `top1_cls_err` and `top5_cls_err`, by ten crops if they were
-          used, and then `top1_cls_err_single` by the whole image; with boxes `fixed`, `val` and
-          `oracle`, as `localization.BoxCounts` gives them; with masks `pxap`.
+          `images`; with a classifier `top1_cls_err` and, of more than five classes,
+          `top5_cls_err`, by ten crops if they were used, and then `top1_cls_err_single` by the
+          whole image; with boxes `fixed`, `val` and `oracle`, as `localization.BoxCounts` gives
+          them; with masks `pxap`.
         """
         result: dict[str, Any] = {"images": self.images}
         if self.classified:
             result["top1_cls_err"] = 100 - 100 * self.top1 / self.images
-            result["top5_cls_err"] = 100 - 100 * self.top5 / self.images
+            if self.ranked:
+                result["top5_cls_err"] = 100 - 100 * self.top5 / self.images
             if self.cropped:
                 result["top1_cls_err_single"] = 100 - 100 * self.top1_single / self.images
         if self.boxes is not None:
@@ -171,8 +180,10 @@ class Scores:
             if validation is not None and validation.boxes is not None:
                 kinds["val"] = self.boxes.carried_over(validation.boxes)
             kinds["oracle"] = self.boxes.oracle()
-            for figures in kinds.values() if not self.classified else ():
-                for name in ("top1_loc_err", "top5_loc_err"):
+            unknown = ["top1_loc_err"] * (not self.classified)
+            unknown += ["top5_loc_err"] * (not self.ranked)
+            for figures in kinds.values():
+                for name in unknown:
                     figures.pop(name)
                     figures.get("thresholds", {}).pop(name, None)
             result |= kinds

@@ -3,6 +3,9 @@
 import cv2
 import numpy as np
 
+# How far a map may leave [0, 1] by rounding, in float16 too; cutting it off changes no 8-bit level.
+_ROUNDING = 1e-3
+
 
 def thresholds(interval: float = 0.001) -> np.ndarray:
     """Returns the thresholds 0, interval, 2 * interval, ... below 1, float64.
@@ -72,7 +75,7 @@ def check_score_map(score_map: np.ndarray, size: int | None = None) -> np.ndarra
       size: expected height and width S; `None` accepts any.
 
     Returns:
-      The map as [H, W] float64 in [0, 1].
+      The map as [H, W] float64 in [0, 1]; what is outside by 0.001 at most is cut off.
 
     Raises:
       ValueError: it is not such a map; says what is wrong and what to do about it.
@@ -99,9 +102,9 @@ def check_score_map(score_map: np.ndarray, size: int | None = None) -> np.ndarra
             "takes a map of zeros when the network gave NaN)."
         )
     low, high = score_map.min(), score_map.max()
-    if low < 0 or high > 1:
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise ValueError(
             f"The score map has values in [{low:.6g}, {high:.6g}]; scale it to [0, 1], for example "
             "by (map - map.min()) / (map.max() - map.min())."
         )
-    return score_map
+    return score_map.clip(0, 1)

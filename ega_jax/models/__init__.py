@@ -1,6 +1,7 @@
 """Networks: images in [0, 1] to logits, class maps and named intermediates."""
 
 from ega_jax.models.alexnet import AlexNet
+from ega_jax.models.efficientnet_lite0 import EfficientNetLite0
 from ega_jax.models.googlenet import GoogLeNet
 from ega_jax.models.inception_v3 import InceptionV3
 from ega_jax.models.network import Network
@@ -13,4 +14,5 @@ NETWORKS: dict[str, type[Network]] = {
     "inception_v3": InceptionV3,
     "resnet50": ResNet50,
     "alexnet": AlexNet,
+    "efficientnet_lite0": EfficientNetLite0,
 }

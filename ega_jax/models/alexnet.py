@@ -31,7 +31,7 @@ class AlexNet(Network):
     batch_norms = (False,)
     smallest_image = 67
     cut = ("fc.",)
-    file_classifier = "fc"
+    file_head = {"classifier": "fc"}
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every convolution through `stage`."""

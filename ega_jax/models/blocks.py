@@ -1,9 +1,11 @@
 """Convolution, batch norm, ReLU, pooling: what backbones and heads are built from.
 
-Paddings are PyTorch's: as many pixels before as after, also where the stride is 2. JAX's `SAME`
-would put one more at the end there, and move what every later pixel sees (docs/alignment.md).
+Paddings are PyTorch's: as many pixels before as after, also where the stride is 2. JAX's `SAME`,
+which is TensorFlow's, puts one more at the end there, and moves what every later pixel sees
+(docs/alignment.md): only networks whose weights were trained so ask for it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,8 +15,14 @@ from flax.linen.dtypes import promote_dtype
 
 from ega_jax.models.norm import DualBatchNorm
 
-# He initialization over the fan-out, as the field's PyTorch code draws convolutions.
-he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+def he_normal_fan_out(groups: int = 1) -> nn.initializers.Initializer:
+    """Makes He's initialization over the fan-out, as the field's PyTorch code draws convolutions.
+
+    Args:
+      groups: of the convolution; an input channel feeds the outputs of its own group alone.
+    """
+    return nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
 
 
 def scale(channels: int, width: float, groups: int = 1) -> int:
@@ -23,34 +31,35 @@ def scale(channels: int, width: float, groups: int = 1) -> int:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, then batch norm and ReLU where asked for.
+    """Convolution, then batch norm and an activation where asked for.
 
     Attributes:
       features: channels of the output.
       kernel_size: side of the kernel, or height and width.
       strides: of the convolution.
-      padding: pixels on every side; None: half the kernel, which keeps the size at stride 1.
-      groups: of channels that see only each other (AlexNet).
+      padding: pixels on every side; None: half the kernel, which keeps the size at stride 1;
+        `SAME`: TensorFlow's, of all that is needed one half before, the larger one after.
+      groups: of channels that see only each other (AlexNet); as many as channels: depthwise.
       use_bias: torchvision's VGG16-BN has a bias under its batch norm, redundant as it is; its
         Inceptions and ResNet have none. Its gradient, 0 but for rounding where the statistics are
         the batch's, is not computed there.
       batch_norm: batch norm after the convolution.
       epsilon: of the batch norm.
       dual: with an auxiliary batch norm.
-      relu: ReLU at the end.
+      activation: at the end; None: the block is linear.
       dtype: of the computation.
     """
 
     features: int
     kernel_size: int | tuple[int, int] = 3
     strides: int = 1
-    padding: int | None = None
+    padding: int | str | None = None
     groups: int = 1
     use_bias: bool = True
     batch_norm: bool = False
     epsilon: float = 1e-5
     dual: bool = False
-    relu: bool = True
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -58,16 +67,19 @@ class ConvBlock(nn.Module):
         """Maps `[B, H, W, C]` to `[B, H', W', features]`."""
         kernel = self.kernel_size
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding = [k // 2 if self.padding is None else self.padding for k in kernel]
+        padding = self.padding
+        if not isinstance(padding, str):
+            sides = (k // 2 if padding is None else padding for k in kernel)
+            padding = [(side, side) for side in sides]
         promote: Any = _constant_bias if self.batch_norm and train else promote_dtype
         x = nn.Conv(
             self.features,
             kernel,
             strides=self.strides,
-            padding=[(p, p) for p in padding],
+            padding=padding,
             feature_group_count=self.groups,
             use_bias=self.use_bias,
-            kernel_init=he_normal_fan_out,
+            kernel_init=he_normal_fan_out(self.groups),
             dtype=self.dtype,
             promote_dtype=promote,
             name="conv",
@@ -76,7 +88,7 @@ class ConvBlock(nn.Module):
             x = DualBatchNorm(dual=self.dual, epsilon=self.epsilon, dtype=self.dtype, name="bn")(
                 x, train=train, aux=aux
             )
-        return nn.relu(x) if self.relu else x
+        return x if self.activation is None else self.activation(x)
 
 
 def _constant_bias(

@@ -97,7 +97,12 @@ class InceptionV3(Network):
     """
 
     batch_norms = (True,)
-    cut = ("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc.")
+    cut = ("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc.", "SPG_A")
+    file_head = {  # of the field's evaluation code
+        "conv6_1": "SPG_A3_1b.0",
+        "conv6_2": "SPG_A3_2b.0",
+        "classifier": "SPG_A4",
+    }
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every stage through `stage`."""

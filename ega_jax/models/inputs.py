@@ -12,6 +12,8 @@ SCALINGS = {
     "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     # Grey levels minus the mean colour: Caffe, and so Keras's VGG16.
     "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
+    # (grey level - 127) / 128: the EfficientNet-Lites.
+    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
 }
 
 

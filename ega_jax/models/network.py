@@ -90,7 +90,9 @@ class Network(nn.Module):
     whole_strides: ClassVar[bool] = False  # the side must be a multiple of the stride
     # Of weight files:
     cut: ClassVar[tuple[str, ...]] = ()  # how names begin that need not be read
-    file_classifier: ClassVar[str | None] = None  # name of the classifier, if it is ours too
+    # Names there of the modules of the head, if one of its forms is in files: ours -> theirs, with
+    # as many convolutions, and no batch norm behind them.
+    file_head: ClassVar[Mapping[str, str]] = {}
 
     @nn.compact
     def __call__(

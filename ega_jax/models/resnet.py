@@ -28,10 +28,10 @@ class Bottleneck(nn.Module):
         """Maps `[B, h, w, C]` to `[B, h', w', 4 * features]`."""
         y = self.block(self.features, 1, name="conv1")(x, **mode)
         y = self.block(self.features, 3, strides=self.strides, name="conv2")(y, **mode)
-        y = self.block(4 * self.features, 1, relu=False, name="conv3")(y, **mode)
+        y = self.block(4 * self.features, 1, activation=None, name="conv3")(y, **mode)
         if self.project:
             project = self.block(
-                4 * self.features, 1, strides=self.strides, relu=False, name="downsample"
+                4 * self.features, 1, strides=self.strides, activation=None, name="downsample"
             )
             x = project(x, **mode)
         return nn.relu(x + y)
@@ -46,7 +46,7 @@ class ResNet50(Network):
     feature_strides = (8, 16, 32)
     batch_norms = (True,)
     cut = ("fc.",)
-    file_classifier = "fc"
+    file_head = {"classifier": "fc"}
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every stage through `stage`."""

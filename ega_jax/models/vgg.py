@@ -19,7 +19,8 @@ class VGG16(Network):
     """
 
     whole_strides = True
-    cut = ("classifier.",)
+    cut = ("classifier.", "conv6.", "fc.")
+    file_head = {"conv6_1": "conv6", "classifier": "fc"}  # of the field's evaluation code
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every stage through `stage`."""

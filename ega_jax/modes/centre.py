@@ -8,6 +8,7 @@ from etils import epath
 
 from ega_jax import localization
 from ega_jax.data.files.folder import split_sources
+from ega_jax.data.files.masks import BINARY
 from ega_jax.data.source import DataError
 from ega_jax.evaluation.centre import BoxSizes, Truth, centre_gaussian, score_shared
 from ega_jax.evaluation.tables import table
@@ -22,6 +23,7 @@ def baseline(
     workdir: str,
     images: str | None = None,
     masks: str | None = None,
+    mask_values: str = BINARY,
     map_size: int = 224,
     threshold: float = 0.2,
     threshold_interval: float = 0.001,
@@ -33,6 +35,7 @@ def baseline(
       workdir: receives `results.json`.
       images: folder of the images, needed only if `image_sizes.txt` is missing.
       masks: folder that mask paths are relative to; default: `images`.
+      mask_values: what values mean in masks, `binary` or `trimap`.
       map_size: side of the square on which boxes and masks are compared (reference: 224).
       threshold: the fixed one. What the Gaussian reaches there depends on its sigma alone.
       threshold_interval: distance of the thresholds tried.
@@ -46,10 +49,8 @@ def baseline(
       DataError: the metadata or the masks cannot be used; names the file.
     """
     thresholds = localization.thresholds(threshold_interval)
-    truths = {
-        split: Truth.of(source, map_size)
-        for split, source in split_sources(metadata, images=images, masks=masks).items()
-    }
+    sources = split_sources(metadata, images=images, masks=masks, mask_values=mask_values)
+    truths = {split: Truth.of(source, map_size) for split, source in sources.items()}
     if truths["test"].boxes is None and truths["test"].foreground is None:
         raise DataError(
             f"{metadata}: localization.txt of the split to evaluate is missing or empty; give its "

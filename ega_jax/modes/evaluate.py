@@ -9,6 +9,7 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.evaluation.evaluator import Evaluator, restore_variables
 from ega_jax.evaluation.reports import report
+from ega_jax.modes import untrained
 from ega_jax.runtime import devices, distributed, files
 from ega_jax.runtime.checkpoints import find, step_of
 from ega_jax.runtime.errors import ConfigError
@@ -34,6 +35,8 @@ def evaluate(
       CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     began = time.monotonic()
+    if checkpoint is None:
+        untrained.ensure(config, workdir)
     path = find(workdir, checkpoint or config.eval.checkpoint)
     run = store.of_checkpoint(path)
     config = store.settle(run.config, config, path)

@@ -9,10 +9,12 @@ import numpy as np
 from etils import epath
 
 from ega_jax.config import store
-from ega_jax.data.files.pictures import list_pictures, read_picture
+from ega_jax.data.files.listing import report_left_out
+from ega_jax.data.files.pictures import Pictures, list_pictures, read_picture
 from ega_jax.data.source import DataError
 from ega_jax.evaluation import drawing
 from ega_jax.evaluation.localizer import Localization, Localizer
+from ega_jax.modes import untrained
 from ega_jax.runtime import checkpoints, devices, files
 from ega_jax.runtime.errors import ConfigError
 
@@ -22,16 +24,16 @@ logger = logging.getLogger(__name__)
 def predict(
     config: ml_collections.ConfigDict, workdir: str, images: str, *, checkpoint: str | None = None
 ) -> list[dict]:
-    """Finds the classes and boxes of the pictures in a folder.
+    """Finds the classes and boxes of pictures.
 
     Writes into the workdir `predictions.json` (`image_id`, `class`, `class_name`, `score` in
-    [0, 1], `box` xyxy in pixels of the picture, `threshold`; and what was skipped), and
-    `predictions/<image id>.png`, the pictures with heat map and boxes.
+    [0, 1], `box` xyxy in pixels of the picture, `threshold`; what was skipped, and which files were
+    no pictures), and `predictions/<image id>.png`, with heat map and boxes.
 
     Args:
       config: of the run that trained the model, but for the fields of `store.FREE`.
       workdir: of that run, or an empty one.
-      images: folder of JPEG and PNG files, searched through all its folders.
+      images: folder of pictures, a picture, a list or a pattern; see `pictures.list_pictures`.
       checkpoint: `last`, `best`, a step or a path; None: as `config.eval.checkpoint` says.
 
     Returns:
@@ -41,7 +43,10 @@ def predict(
       ConfigError, DataError: the config or the folder cannot be used.
       CheckpointError: the checkpoint is missing, damaged or of another model.
     """
-    image_ids = list_pictures(images)
+    there = list_pictures(images)
+    report_left_out(images, there.left_out)
+    if checkpoint is None:
+        untrained.ensure(config, workdir)
     path = checkpoints.find(workdir, checkpoint or config.eval.checkpoint)
     run = store.of_checkpoint(path)
     store.check_place(workdir, run)
@@ -51,7 +56,7 @@ def predict(
             "classes"
         )
     localizer = Localizer.load(path, config=config)
-    pictures = _Pictures(images, image_ids)
+    pictures = _Waiting(there)
     skipped: list[dict] = []
     predictions = []
     found = localizer.each(
@@ -66,29 +71,31 @@ def predict(
         "device": devices.describe(),
         "predictions": predictions,
         "skipped": skipped,
+        "left_out": [{"file": file, "reason": why} for file, why in there.left_out],
     }
     files.write_json(epath.Path(workdir) / "predictions.json", result)
     logger.info(
-        "%d pictures located, %d skipped: %s",
-        len(image_ids) - len(skipped),
+        "%d pictures located, %d skipped, %d files left out: %s",
+        len(there.ids) - len(skipped),
         len(skipped),
+        len(there.left_out),
         os.path.join(workdir, "predictions.json"),
     )
     return skipped
 
 
-class _Pictures:
-    """The readable pictures of a folder, which wait until their batch is through the network."""
+class _Waiting:
+    """The readable pictures, which wait until their batch is through the network."""
 
-    def __init__(self, root: str, image_ids: list[str]):
-        self._root, self._image_ids = root, image_ids
+    def __init__(self, pictures: Pictures):
+        self._pictures = pictures
         self._waiting: list[tuple[str, np.ndarray]] = []
 
     def read(self, skipped: list[dict]) -> Iterator[np.ndarray]:
         """Yields the pictures that can be read; reports the others and adds them to `skipped`."""
-        for image_id in self._image_ids:
+        for image_id in self._pictures.ids:
             try:
-                picture = read_picture(os.path.join(self._root, image_id))
+                picture = read_picture(self._pictures.path(image_id))
             except DataError as error:
                 logger.warning("skipped %s: %s", image_id, error)
                 skipped.append({"image_id": image_id, "reason": str(error)})

@@ -8,7 +8,8 @@ from etils import epath
 
 from ega_jax import localization
 from ega_jax.data.files.folder import split_sources
-from ega_jax.data.source import DataError, Source
+from ega_jax.data.files.masks import BINARY
+from ega_jax.data.files.score_maps import find_maps, read_map
 from ega_jax.evaluation.reports import report_splits
 from ega_jax.evaluation.scores import Scores
 from ega_jax.runtime import files
@@ -21,20 +22,23 @@ def score(
     workdir: str,
     images: str | None = None,
     masks: str | None = None,
+    mask_values: str = BINARY,
     map_size: int = 224,
     threshold: float = 0.2,
     threshold_interval: float = 0.001,
     resamples: int = 1000,
 ) -> dict:
-    """Scores `<scoremaps>/<image id>.npy` against the field's metadata; writes `results.json`.
+    """Scores saved heat maps against the field's metadata; writes `results.json`.
 
     Args:
-      scoremaps: folder of maps of the true class, `[H, W]` in [0, 1]. A map that is not
-        `map_size` squared is resized to it, bilinearly; others are taken as they are.
+      scoremaps: folder of `<image id>.npy` (or `.npz` of one array), maps of the true class,
+        `[H, W]` in [0, 1]. A map that is not `map_size` squared is resized to it, bilinearly;
+        others are taken as they are.
       metadata: folder of one split, or of `test` and, for thresholds carried over, `val`.
       workdir: receives `results.json` and the files of `per_image.py`.
       images: folder of the images, needed only if `image_sizes.txt` is missing.
       masks: folder that mask paths are relative to; default: `images`.
+      mask_values: what values mean in masks, `binary` or `trimap`.
       map_size: side of the square on which boxes and masks are compared (reference: 224).
       threshold: the fixed one.
       threshold_interval: distance of the thresholds tried.
@@ -47,15 +51,13 @@ def score(
       DataError: metadata or maps cannot be used; names the file.
     """
     thresholds = localization.thresholds(threshold_interval)
-    sources = split_sources(metadata, images=images, masks=masks)
-    for source in sources.values():
-        _check_files(scoremaps, source)
+    sources = split_sources(metadata, images=images, masks=masks, mask_values=mask_values)
+    paths = {s: find_maps(scoremaps, source.image_ids, s) for s, source in sources.items()}
     scores = {}
     for split, source in sources.items():
         scores[split] = Scores.empty(source, thresholds)
-        for index, image_id in enumerate(source.image_ids):
-            score_map = _read_map(os.path.join(scoremaps, f"{image_id}.npy"), map_size)
-            scores[split].add(source, index, score_map)
+        for index, path in enumerate(paths[split]):
+            scores[split].add(source, index, _fit(read_map(path), map_size))
     results = {"scoremaps": os.path.abspath(scoremaps), "map_size": map_size} | report_splits(
         scores, sources, workdir, threshold=threshold, resamples=resamples
     )
@@ -63,24 +65,7 @@ def score(
     return results
 
 
-def _check_files(scoremaps: str, source: Source) -> None:
-    missing = [
-        path
-        for image_id in source.image_ids
-        if not os.path.isfile(path := os.path.join(scoremaps, f"{image_id}.npy"))
-    ]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(source)} heat maps of {source.name} do not exist, the first "
-            f"is {missing[0]}; every image of the metadata needs one"
-        )
-
-
-def _read_map(path: str, size: int) -> np.ndarray:
-    try:
-        score_map = localization.check_score_map(np.load(path, allow_pickle=False))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error
+def _fit(score_map: np.ndarray, size: int) -> np.ndarray:
     if score_map.shape == (size, size):
         return score_map
     return cv2.resize(score_map, (size, size), interpolation=cv2.INTER_LINEAR)

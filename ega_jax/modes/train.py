@@ -16,12 +16,14 @@ from ega_jax.aot.lower import DataFacts, jit_train_step
 from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.data import cache
+from ega_jax.data.files.headers import SKIP
 from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
 from ega_jax.evaluation.reports import report
 from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
-from ega_jax.models.weights import load
+from ega_jax.modes import untrained
+from ega_jax.modes.evaluate import evaluate
 from ega_jax.runtime import devices, distributed, files, lock
 from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.runtime.errors import ConfigError
@@ -46,8 +48,8 @@ def train(
     Killed at any moment and called again, it ends with the same parameters as if never killed.
 
     Args:
-      config: see `config/fields.py`. Of a run that has begun only the fields of `store.FREE` may
-        differ from what it began with.
+      config: see `config/fields.py`; with `steps=0` nothing is trained, see `untrained.py`. Of a
+        run that has begun only the fields of `store.FREE` may differ from what it began with.
       workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`.
       checkpoint: which one to go on from: `last`, `best`, a step or a path; later ones are moved to
         `checkpoints/set_aside`. None: the last one, if there is any.
@@ -65,6 +67,8 @@ def train(
     """
     began = time.monotonic()
     check(config, Placement().num_devices)
+    if config.steps == 0:
+        return _without_steps(config, workdir)
     with lock.only_one(workdir):
         trainer = Trainer(config, workdir, checkpoint)
         with (
@@ -74,6 +78,18 @@ def train(
             state = trainer.start(saved)
             state = trainer.loop(state, saved, writer)
             return trainer.finish(state, saved, writer, began)
+
+
+def _without_steps(config: ml_collections.ConfigDict, workdir: str) -> dict:
+    """Writes the checkpoint of a run of no steps, and evaluates it if there are data."""
+    if config.data.name == "creatures" or config.data.root:
+        return evaluate(config, workdir)
+    untrained.ensure(config, workdir)
+    results = {"config": config.to_dict(), "step": 0, "device": devices.describe()}
+    if distributed.is_lead():
+        files.write_json(epath.Path(workdir) / "results.json", results)
+        logger.info("Nothing is evaluated: config.data.root is empty.")
+    return results
 
 
 class Trainer:
@@ -91,10 +107,12 @@ class Trainer:
             self.going_on_from = find(workdir, checkpoint or "last")
             config = self._settle(config)
         check(config, self.placement.num_devices)
-        weights = config.model.pretrained
-        if weights and self.going_on_from is None and not epath.Path(weights).exists():
-            raise ConfigError(f"config.model.pretrained={weights!r}: there is no such file")
-        self.sources = build.sources(config)
+        left_out = None
+        if self.going_on_from is None:
+            untrained.locate_weights(config)
+        else:
+            left_out = store.load_left_out(workdir)
+        self.sources = build.sources(config, left_out=left_out)
         self.source = self.sources["train"]
         if config.eval.checkpoint == "best" and "val" not in self.sources:
             raise ConfigError(
@@ -153,11 +171,8 @@ class Trainer:
 
     def start(self, saved: Checkpoints) -> steps.TrainState:
         """Draws a fresh state or restores one, and writes what the run is into the workdir."""
-        key = jax.random.key(self.config.seed)
         if self.going_on_from is None:
-            state = jax.jit(self.init, out_shardings=self.placement.replicated)(key)
-            if self.config.model.pretrained:
-                state = self.read_pretrained(state)
+            state = untrained.fresh_state(self.config, self.model, self.init, self.placement)
         else:
             state = self.restore(self.going_on_from)
             saved.set_aside_after(int(state.step))
@@ -166,6 +181,8 @@ class Trainer:
                 logger.info("%s is not read again.", self.config.model.pretrained)
         if distributed.is_lead():
             store.save(self.workdir, self.config, self.source.class_names, self.facts)
+            if self.config.data.on_bad_image == SKIP:
+                store.save_left_out(self.source.left_out, self.workdir)
         logger.info(
             "%s: %d images, %d classes; %d steps of %d images.",
             self.source.name,
@@ -184,13 +201,6 @@ class Trainer:
             jax.process_count(),
         )
         return state
-
-    def read_pretrained(self, state: steps.TrainState) -> steps.TrainState:
-        """Puts a weight file's parameters and statistics into a fresh state."""
-        variables = {"params": state.params, **state.model_state}
-        variables = load.load(self.config.model.pretrained, self.model, variables)
-        variables = self.placement.replicate(variables)
-        return state.replace(params=variables.pop("params"), model_state=variables)
 
     def restore(self, path: Any) -> steps.TrainState:
         """Reads a checkpoint of this run's network and optimizer."""

@@ -21,7 +21,11 @@ def creatures():
 RECIPES = {
     "base": base.get_config,
     "base with creatures": creatures,
-    "folder": folder.get_config,
+    **{
+        f"folder:{row}": lambda row=row: folder.get_config(row)
+        for row in rows.ROWS
+        if row != "danet"
+    },
     **{f"quickstart:{row}": lambda row=row: quickstart.get_config(row) for row in rows.ROWS},
 }
 

@@ -29,7 +29,7 @@ def hand_made(boxes=True, masks=True):
         name="made",
         image_ids=("b/1.jpg", "a, b.jpg", "c.jpg"),
         labels=np.array([2, 0, 2], np.int32),
-        class_names=("zero", "one", "two"),
+        class_names=("zero", "one", "two", "three", "four", "five"),
         load_image=lambda index: None,
         image_sizes=np.array([[2 * SIZE, SIZE]] * 3),
         boxes=(np.array([[0, 0, 1, 1], [4, 2, 25, 12]]),) * 3 if boxes else None,
@@ -49,7 +49,8 @@ def scored(source, classify=True):
     # The part of the third map that is weak counts at low thresholds only.
     maps[2] = np.maximum(maps[2], block(2, 2, 12, 12, 0.35))
     for index, row in ((2, [0.1, 0.7, 0.2]), (0, [0.1, 0.3, 0.6]), (1, [0.5, 0.3, 0.2])):
-        scores.add(source, index, maps[index], np.array(row) if classify else None)
+        probabilities = np.array([*row, 0.0, 0.0, 0.0])
+        scores.add(source, index, maps[index], probabilities if classify else None)
     return scores
 
 

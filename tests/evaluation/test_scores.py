@@ -64,6 +64,20 @@ def test_figures_of_a_hand_made_split():
     assert "top1_cls_err_single" not in figures
 
 
+def test_five_classes_have_no_five_best():
+    source = _source()
+    scores = Scores.empty(source, THRESHOLDS)
+    for i in range(4):
+        scores.add(source, i, _right_map(), np.array([0.5, 0.2, 0.1, 0.1, 0.1]))
+    figures = scores.figures(0.2)
+    assert figures["top1_cls_err"] == 50.0
+    assert "top5_cls_err" not in figures
+    for kind in ("fixed", "oracle"):
+        assert "top1_loc_err" in figures[kind] and "top5_loc_err" not in figures[kind]
+    assert "top5_loc_err" not in figures["oracle"]["thresholds"]
+    assert "top5" not in scores.records.to_arrays()
+
+
 @pytest.mark.parametrize(
     ("boxes", "masks", "absent"),
     [

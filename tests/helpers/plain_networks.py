@@ -2,7 +2,8 @@
 
 A reference to test the package's networks and its reading of pretrained weights against; it shares
 no code with them. Weights come as `dict[str, np.ndarray]` under torchvision's names and in its
-layouts (convolutions [out, in / groups, height, width]); `plain_states.py` has names and shapes.
+layouts (convolutions [out, in / groups, height, width]), EfficientNet-Lite0's under its port's
+names; `plain_states.py` has names and shapes.
 
 Every network takes images [B, 3, H, W] in [0, 1] and returns a dict of its taps, in the order of
 computation, followed by the head's `cams` [B, classes, h, w] and `logits` [B, classes]. Each takes,
@@ -20,6 +21,7 @@ from tests.helpers.plain_states import (
     GOOGLENET,
     INCEPTION_STEM,
     INCEPTION_V3,
+    LITE0,
     RESNET50,
     inception_branches,
     vgg16_layers,
@@ -227,3 +229,45 @@ def alexnet(state, x):
         elif name == "conv5":
             x = max_pool2d(x, 3, 1)
     return taps
+
+
+def _same(x, kernel, stride):
+    """Pads with zeros as TensorFlow does: the map has as many cells as strides begin in the image.
+
+    What is needed is halved, and the odd pixel goes to the end.
+    """
+    pads = [(0, 0), (0, 0)]
+    for size in x.shape[2:]:
+        cells = -(-size // stride)
+        needed = max((cells - 1) * stride + kernel - size, 0)
+        pads.append((needed // 2, needed - needed // 2))
+    return np.pad(x, pads)
+
+
+def _relu6(x):
+    return np.minimum(relu(x), 6)
+
+
+@_network
+def efficientnet_lite0(state, x, *, feature_stride=32):
+    """EfficientNet-Lite0; at strides 16 and 8 the last strides are left out."""
+
+    def unit(x, conv, norm, kernel=1, stride=1, groups=1):
+        y = _same(x, kernel, stride)
+        y = conv2d(y, state[f"{conv}.weight"], stride=stride, groups=groups)
+        return batch_norm(y, state, norm, eps=1e-3)
+
+    taps = {"stem": _relu6(unit(x, "_conv_stem", "_bn0", 3, 2))}
+    x = taps["stem"]
+    kept = {8: 3, 16: 4, 32: 5}[feature_stride] - 1  # of the strides behind the stem's
+    for i, (out, inputs, kernel, stride, expansion) in enumerate(LITE0):
+        block = f"_blocks.{i}."
+        if stride == 2:
+            stride, kept = (2 if kept > 0 else 1), kept - 1
+        y = x
+        if expansion > 1:
+            y = _relu6(unit(y, f"{block}_expand_conv", f"{block}_bn0"))
+        y = unit(y, f"{block}_depthwise_conv", f"{block}_bn1", kernel, stride, expansion * inputs)
+        y = unit(_relu6(y), f"{block}_project_conv", f"{block}_bn2")
+        x = taps[f"block{i}"] = x + y if out == inputs else y
+    return taps | {"top": _relu6(unit(x, "_conv_head", "_bn1"))}

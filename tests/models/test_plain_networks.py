@@ -25,7 +25,11 @@ NETWORKS = [
     (plain.resnet50, "resnet50", {"feature_stride": 16}, 224, 14, 2048),
     (plain.resnet50, "resnet50", {"feature_stride": 8}, 224, 28, 2048),
     (plain.alexnet, "alexnet", CAFFE, 227, 11, 512),
+    (plain.efficientnet_lite0, "efficientnet_lite0", {"feature_stride": 32}, 224, 7, 1280),
+    (plain.efficientnet_lite0, "efficientnet_lite0", {"feature_stride": 16}, 224, 14, 1280),
+    (plain.efficientnet_lite0, "efficientnet_lite0", {"feature_stride": 8}, 224, 28, 1280),
 ]
+ELSEWHERE = ("googlenet_plain", "alexnet", "efficientnet_lite0")  # not of torchvision
 
 
 def name_of(case):
@@ -33,7 +37,7 @@ def name_of(case):
 
 
 def trunk(name):
-    unused = ("classifier.", "fc.", "aux", "inception5", "AuxLogits.", "Mixed_7")
+    unused = ("classifier.", "fc.", "_fc.", "aux", "inception5", "AuxLogits.", "Mixed_7")
     return {k: v for k, v in plain_states.STATE[name]().items() if not k.startswith(unused)}
 
 
@@ -110,6 +114,7 @@ def test_batch_norm_and_linear():
         ("googlenet", 13_004_888, 364),
         ("inception_v3", 27_161_264, 580),
         ("resnet50", 25_557_032, 320),
+        ("efficientnet_lite0", 4_652_008, 296),
     ],
 )
 def test_parameter_counts(name, parameters, tensors):
@@ -267,9 +272,7 @@ def module_of(model, name, tap, norm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "case", [c for c in NETWORKS if c[1] not in ("googlenet_plain", "alexnet")], ids=name_of
-)
+@pytest.mark.parametrize("case", [c for c in NETWORKS if c[1] not in ELSEWHERE], ids=name_of)
 def test_equals_torchvision(case):
     torch = pytest.importorskip("torch")
     models = pytest.importorskip("torchvision").models

@@ -5,20 +5,16 @@ pattern that suffices alone, the body by a fainter coat and the shape of the tai
 alike for all species: pose, size, place, colours, background and clutter.
 
 Painted by numbers: shapes write the number of a paint on a canvas, a palette colours it at the end.
-So the mask is read off the canvas. Integer rasterization and a seeded generator give the same bytes
-everywhere.
+So the mask is read off the canvas. The canvas has 2 x 2 pixels for each of the image. Integer
+rasterization and a seeded generator give the same bytes everywhere.
 """
 
 import functools
-from typing import Any
 
-import cv2
 import numpy as np
 
-from ega_jax.data.creatures import shapes
+from ega_jax.data.creatures import raster, shapes
 
-OVERSAMPLING = 2  # canvas pixels per image pixel, along each axis
-SUBPIXEL_BITS = 4  # of a vertex on the canvas
 PIECES = 6  # of clutter
 WEEDS = 24
 
@@ -26,6 +22,10 @@ WEEDS = 24
 GROUND, WEED, CLUTTER = 0, 1, 2
 CREATURE = CLUTTER + 2 * PIECES
 TAIL, LEG, BODY, COAT, HEAD, MARK, EYE, GLINT, BEAK = range(CREATURE, CREATURE + 9)
+PAINTS = BEAK + 1
+
+# A paint, a drawing, and the only paint that it covers (None: it covers all).
+Layer = tuple[int, np.ndarray, int | None]
 
 WEED_SHAPES = (
     shapes.polygon((-1, 0), (0, -4), (1, 0)),  # grass
@@ -79,10 +79,10 @@ def draw(
       The image `[size, size, 3]` uint8 RGB, and the creature's mask `[size, size]` bool, true where
       it covers at least half of the pixel.
     """
-    canvas, palette = paint(rng, species, size * OVERSAMPLING)
-    image = _shrink(cv2.applyColorMap(canvas, palette[:, np.newaxis]), size) + _light(rng, size)
+    canvas, palette = paint(rng, species, 2 * size)
+    image = (_sum_blocks(palette[canvas]) + 2) // 4 + _light(rng, size)
     image += rng.integers(-4, 4, image.shape, np.int16)  # grain
-    mask = _shrink((canvas >= CREATURE).astype(np.uint8) * 255, size) > 127
+    mask = _sum_blocks(canvas >= CREATURE) >= 2
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
@@ -92,47 +92,57 @@ def paint(
     """Paints a scene by numbers.
 
     Returns:
-      The canvas `[size, size]` uint8 of paints, and the palette `[256, 3]` uint8 RGB.
+      The canvas `[size, size]` uint8 of paints, and the palette `[PAINTS, 3]` uint8 RGB.
     """
-    canvas = np.zeros((size, size), np.uint8)
-    colours = np.zeros((256, 3))  # hue in turns, lightness and chroma in [0, 1]
-    _paint_ground(canvas, colours, rng)
-    _paint_clutter(canvas, colours, rng)
-    _paint_creature(canvas, colours, rng, species)
+    colours = np.zeros((PAINTS, 3))  # hue in turns, lightness and chroma in [0, 1]
+    layers = [_ground(colours, rng, size)]
+    layers += _clutter(colours, rng, size)
+    layers += _creature(colours, rng, species, size)
+    canvas = _cover(layers, size)
     hue, lightness, chroma = colours.T[..., np.newaxis]
     rgb = lightness + chroma * np.cos(2 * np.pi * (hue - np.arange(3) / 3))
     return canvas, np.rint(255 * np.clip(rgb, 0, 1)).astype(np.uint8)
 
 
-def _paint_ground(canvas: np.ndarray, colours: np.ndarray, rng: np.random.Generator) -> None:
+def _cover(layers: list[Layer], size: int) -> np.ndarray:
+    """Paints layers in canvas coordinates one over another."""
+    canvas = np.full((size, size + 2 * raster.MARGIN), GROUND, np.uint8)
+    flat = canvas.reshape(-1)
+    pixels = raster.fill([drawing for _, drawing, _ in layers], size)
+    for (paint_number, _, clip), covered in zip(layers, pixels, strict=True):
+        flat[covered if clip is None else covered[flat[covered] == clip]] = paint_number
+    return canvas[:, raster.MARGIN : -raster.MARGIN]
+
+
+def _ground(colours: np.ndarray, rng: np.random.Generator, size: int) -> Layer:
     hue, lightness = rng.uniform(), rng.uniform(0.25, 0.75)
     step = rng.choice([-1, 1]) * rng.uniform(0.05, 0.12)
     colours[GROUND] = hue, lightness, 0.12
     colours[WEED] = hue + rng.uniform(-0.1, 0.1), lightness + step, 0.12
-    size = len(canvas)
     pose = _rotation(rng.uniform(-25, 25, WEEDS)) * rng.uniform(0.02, 0.06, (WEEDS, 1, 1)) * size
     weeds = WEED_SHAPES[rng.integers(len(WEED_SHAPES))] @ pose
-    _fill(canvas, weeds + rng.uniform(0, size, (WEEDS, 1, 2)), WEED)
+    return WEED, weeds + rng.uniform(0, size, (WEEDS, 1, 2)), None
 
 
-def _paint_clutter(canvas: np.ndarray, colours: np.ndarray, rng: np.random.Generator) -> None:
-    size = len(canvas)
+def _clutter(colours: np.ndarray, rng: np.random.Generator, size: int) -> list[Layer]:
     pose = _rotation(rng.uniform(0, 360, PIECES)) * rng.uniform(0.05, 0.11, (PIECES, 1, 1)) * size
     centre = rng.uniform(0, size, (PIECES, 2))
     hue, lightness = rng.uniform(size=PIECES), rng.uniform(0.15, 0.85, PIECES)
     step = np.where(lightness < 0.5, 1, -1) * rng.uniform(0.2, 0.45, PIECES)
     other_hue = hue + rng.uniform(-0.3, 0.3, PIECES)
+    layers: list[Layer] = []
     for i, kind in enumerate(rng.integers(len(CLUTTER_SHAPES), size=PIECES)):
         first = CLUTTER + 2 * i
         colours[first] = hue[i], lightness[i], 0.2
         colours[first + 1] = other_hue[i], lightness[i] + step[i], 0.2
         for paint_number, shape in enumerate(CLUTTER_SHAPES[kind], first):
-            _fill(canvas, shape @ pose[i] + centre[i], paint_number)
+            layers.append((paint_number, shape @ pose[i] + centre[i], None))
+    return layers
 
 
-def _paint_creature(
-    canvas: np.ndarray, colours: np.ndarray, rng: np.random.Generator, species: shapes.Species
-) -> None:
+def _creature(
+    colours: np.ndarray, rng: np.random.Generator, species: shapes.Species, size: int
+) -> list[Layer]:
     _choose_colours(colours, rng, species)
     parts = _assemble(rng, species)
     # The box gets its share of the image first, then its place. The places crowd towards the
@@ -144,8 +154,10 @@ def _paint_creature(
     side = 0.32 + 0.46 * rng.beta(3, 3)  # of a square with the box's area: 10 to 60 %
     scale = min(side / np.sqrt(extent.prod()), 0.94 / extent.max())
     corner = 0.02 + rng.beta(0.4, 0.4, 2) * (0.96 - scale * extent)
-    for paint_number, shape, clip in parts:
-        _fill(canvas, ((shape @ pose - low) * scale + corner) * len(canvas), paint_number, clip)
+    return [
+        (paint_number, ((shape @ pose - low) * scale + corner) * size, clip)
+        for paint_number, shape, clip in parts
+    ]
 
 
 def _choose_colours(colours: np.ndarray, rng: np.random.Generator, species: shapes.Species) -> None:
@@ -162,10 +174,8 @@ def _choose_colours(colours: np.ndarray, rng: np.random.Generator, species: shap
     colours[GLINT] = 0, 1, 0
 
 
-def _assemble(
-    rng: np.random.Generator, species: shapes.Species
-) -> list[tuple[int, np.ndarray, int | None]]:
-    """Returns the parts, back to front: paint, drawing in the body's frame, clip as in `_fill`."""
+def _assemble(rng: np.random.Generator, species: shapes.Species) -> list[Layer]:
+    """Returns the parts in the body's frame, back to front."""
     stretch = rng.uniform(0.87, 1.15, 2)
     gait = _rotation(rng.uniform(-20, 20))
     tail, tail_at = _rotation(rng.uniform(-30, 30)), (-0.45, -0.03) * stretch
@@ -185,19 +195,6 @@ def _assemble(
     ]
 
 
-def _fill(
-    canvas: np.ndarray, drawing: np.ndarray, paint_number: int, clip: int | None = None
-) -> None:
-    """Fills a drawing in canvas coordinates; given `clip`, only where the canvas shows it."""
-    vertices: Any = np.rint((drawing - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    if clip is None:
-        cv2.fillPoly(canvas, vertices, paint_number, cv2.LINE_8, SUBPIXEL_BITS)
-    else:
-        stencil = np.zeros_like(canvas)
-        cv2.fillPoly(stencil, vertices, 1, cv2.LINE_8, SUBPIXEL_BITS)
-        cv2.copyTo(np.full_like(canvas, paint_number), stencil & (canvas == clip), canvas)
-
-
 def _rotation(degrees: float | np.ndarray) -> np.ndarray:
     """Returns matrices `[..., 2, 2]` that turn row vectors."""
     angle = np.deg2rad(degrees)
@@ -205,8 +202,10 @@ def _rotation(degrees: float | np.ndarray) -> np.ndarray:
     return np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
 
 
-def _shrink(image: np.ndarray, size: int) -> np.ndarray:
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+def _sum_blocks(canvas: np.ndarray) -> np.ndarray:
+    """Returns the sums of blocks of 2 x 2 pixels, `[size / 2, size / 2, ...]` int16."""
+    rows = canvas[::2].astype(np.int16) + canvas[1::2]
+    return rows[:, ::2] + rows[:, 1::2]
 
 
 def _light(rng: np.random.Generator, size: int) -> np.ndarray:

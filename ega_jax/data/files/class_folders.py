@@ -1,15 +1,27 @@
 """Makes data sets without annotation of one folder per class."""
 
+import logging
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from ega_jax.data.files.image_files import file_loader, read_headers
-from ega_jax.data.source import SPLITS, DataError, Source
+from ega_jax.data.files import splits
+from ega_jax.data.files.headers import REFUSE, check_images
+from ega_jax.data.files.image_files import file_loader
+from ega_jax.data.files.listing import (
+    EXTENSIONS,
+    NOT_UTF8,
+    describe_left_out,
+    is_nobodys,
+    list_folder,
+    name_fault,
+    printable,
+    subfolders,
+)
+from ega_jax.data.source import DataError, Source
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+logger = logging.getLogger(__name__)
 
 
 def tree_source(
@@ -19,65 +31,79 @@ def tree_source(
     class_names: Sequence[str] | None = None,
     check_files: bool = True,
     apply_exif: bool = True,
+    on_bad: str = REFUSE,
 ) -> Source:
     """Makes a data set without annotation of `root/<class>/<image>`.
 
     Args:
-      root: a folder with one folder per class; images end in .jpg, .jpeg or .png, in any case.
-        Hidden folders and files, and files of other kinds, are left alone.
+      root: a folder with one folder per class; images lie in it or in folders below it and end as
+        `listing.EXTENSIONS` says. What else there is, is counted and named in the log.
       name: for messages; None: the folder's.
       class_names: the classes in the order of their labels, those of the training split for any
         other; None: the sorted names of the folders.
       check_files: as in `folder.folder_source`.
       apply_exif: as in `folder.folder_source`.
+      on_bad: as in `folder.folder_source`.
 
     Returns:
-      The split, sorted by class folder and file name.
+      The split, sorted by class folder and path below it.
 
     Raises:
       DataError: no class folder, one without images or not in `class_names`, or unusable files.
     """
-    root = pathlib.Path(root)
-    name = name or root.resolve().name
-    if not root.is_dir():
+    root = os.fspath(root)
+    name = name or os.path.basename(os.path.realpath(root))
+    if not os.path.isdir(root):
         raise DataError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg")
-    folders = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    folders = subfolders(root)
+    loose = [
+        (entry, "lies in no class folder")
+        for entry in sorted(os.listdir(root))
+        if entry not in folders and not is_nobodys(entry)
+    ]
     if not folders:
-        raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg")
+        held = f": {describe_left_out(loose)}" if loose else ""
+        raise DataError(
+            f"{root} has no class folders{held}; expected {root}/<class>/<image>.jpg, a folder for "
+            "each class with its images"
+        )
     class_names = tuple(folders if class_names is None else class_names)
+    if any(map(name_fault, folders)):
+        raise DataError(f"{root}: {printable(next(filter(name_fault, folders)))} {NOT_UTF8}")
 
-    image_ids, labels = [], []
+    image_ids, labels, left_out = [], [], loose
     for folder in folders:
+        path = os.path.join(root, folder)
         if folder not in class_names:
             raise DataError(
-                f"{root / folder}: no such class; the classes are {', '.join(class_names)}. Rename "
-                "or remove the folder, or train with it"
+                f"{path}: no such class; the classes are {', '.join(class_names)}. Rename or "
+                "remove the folder, or train with it"
             )
-        files = sorted(
-            file
-            for file in os.listdir(root / folder)
-            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-        )
-        if not files:
+        listing = list_folder(path)
+        for file, reason in listing.left_out:
+            if reason == NOT_UTF8:  # no result could name it
+                raise DataError(f"{path}: {file} {reason}")
+        if not listing.pictures:
+            held = f"; {describe_left_out(listing.left_out)}" if listing.left_out else ""
             raise DataError(
-                f"{root / folder} holds no {', '.join(EXTENSIONS)} file; add images or remove it"
+                f"{path} holds no {', '.join(EXTENSIONS)} file; add images or remove it{held}"
             )
-        image_ids += [f"{folder}/{file}" for file in files]
-        labels += [class_names.index(folder)] * len(files)
+        image_ids += [f"{folder}/{file}" for file in listing.pictures]
+        labels += [class_names.index(folder)] * len(listing.pictures)
+        left_out += [(f"{folder}/{file}", reason) for file, reason in listing.left_out]
+    if left_out:
+        logger.warning("%s: %s", root, describe_left_out(left_out))
 
     paths = [os.path.join(root, image_id) for image_id in image_ids]
-    image_sizes, orientations = None, None
-    if check_files:
-        image_sizes, orientations = read_headers(paths, name, apply_exif)
+    headers = check_images(paths, name, apply_exif, on_bad) if check_files else None
     return Source(
         name=name,
         image_ids=tuple(image_ids),
         labels=np.array(labels, np.int32),
         class_names=class_names,
-        load_image=file_loader(paths, orientations),
-        image_sizes=image_sizes,
+        load_image=file_loader(paths, headers),
+        image_sizes=None if headers is None else headers.sizes,
+        unusable={} if headers is None else headers.faults_by(image_ids),
     )
 
 
@@ -85,13 +111,30 @@ def tree_folder(root: str, split: str) -> str | None:
     """Finds the folder of a split's class folders; see `folder.open_split`.
 
     Raises:
-      DataError: there are folders of other splits, but none of `train`.
+      DataError: there are folders of other splits, but none of `train`; or `splits.split_folders`
+        finds something wrong with their names.
     """
-    folder = os.path.join(root, split)
-    if os.path.isdir(folder):
+    folders = splits.split_folders(root)
+    if split == "train" and folders:
+        others = set(subfolders(root)) - {os.path.basename(path) for path in folders.values()}
+        if others:
+            logger.warning(
+                "%s: folders beside the splits are not looked at: %s", root, ", ".join(others)
+            )
+    if split in folders:
+        folder = folders[split]
+        if not subfolders(folder) and len(subfolders(root)) > len(folders):
+            raise DataError(
+                f"{folder} has no class folders and lies beside {', '.join(subfolders(root))}; if "
+                f"it is a class, put all class folders into a folder {root}/train; if it is the "
+                f"{split} split, give it a folder for each class"
+            )
         return folder
     if split != "train":
         return None
-    if any(os.path.isdir(os.path.join(root, other)) for other in SPLITS):
-        raise DataError(f"{root} holds test images but no folder train")
+    if folders:
+        raise DataError(
+            f"{root} holds {', '.join(map(os.path.basename, folders.values()))} but no folder "
+            f"train; put the class folders to train with into {root}/train"
+        )
     return root  # just class folders: all of it is for training

@@ -1,15 +1,21 @@
 """Makes data sets of image folders: with the field's metadata files, or one folder per class."""
 
+import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ega_jax.data.files import masks as mask_files
+from ega_jax.data.files import splits
 from ega_jax.data.files.class_folders import tree_folder, tree_source
-from ega_jax.data.files.image_files import file_loader, read_headers
-from ega_jax.data.files.masks import check_masks_exist, mask_loader, mask_paths
-from ega_jax.data.files.metadata import Metadata, check_boxes, read_metadata
+from ega_jax.data.files.classes import read_split
+from ega_jax.data.files.headers import REFUSE, check_images
+from ega_jax.data.files.image_files import file_loader
+from ega_jax.data.files.metadata import Metadata, check_boxes
+from ega_jax.data.files.moved import moved_hint
 from ega_jax.data.source import DataError, Source
 
 
@@ -19,10 +25,12 @@ def open_split(
     *,
     metadata: str = "",
     masks: str = "",
+    mask_values: str = mask_files.BINARY,
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
     check_files: bool = True,
     apply_exif: bool = True,
+    on_bad: str = REFUSE,
 ) -> Source | None:
     """Opens a split of a data set in folders.
 
@@ -32,10 +40,12 @@ def open_split(
       split: `train`, `val` or `test`.
       metadata: the folder of the splits' metadata; empty: there is none.
       masks: as in `folder_source`; empty: the folder of the images.
+      mask_values: as in `folder_source`.
       class_names: the classes of the training split or of a trained model; None: the data set's.
       num_classes: what their number should be, not looked at if they are given; None: any.
       check_files: as in `folder_source`.
       apply_exif: as in `folder_source`.
+      on_bad: as in `folder_source`.
 
     Returns:
       The split; None if it does not exist and is not `train`.
@@ -49,15 +59,17 @@ def open_split(
         "class_names": class_names,
         "check_files": check_files,
         "apply_exif": apply_exif,
+        "on_bad": on_bad,
     }
     if metadata:
-        folder = os.path.join(metadata, split)
-        if split != "train" and not os.path.isdir(folder):
+        folder = splits.metadata_folder(metadata, split)
+        if folder is None:
             return None
         return folder_source(
             images=root,
             metadata=folder,
             masks=masks or None,
+            mask_values=mask_values,
             name=f"{os.path.basename(os.path.normpath(metadata))}/{split}",
             num_classes=None if class_names else num_classes,
             **common,
@@ -76,87 +88,73 @@ def open_split(
 
 def folder_source(
     *,
-    images: str | os.PathLike,
+    images: str | os.PathLike | None,
     metadata: str | os.PathLike,
     masks: str | os.PathLike | None = None,
+    mask_values: str = mask_files.BINARY,
     name: str | None = None,
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
     check_files: bool = True,
     apply_exif: bool = True,
+    on_bad: str = REFUSE,
 ) -> Source:
     """Makes a data set of a folder of images and the field's metadata (see `metadata.py`).
 
     Args:
-      images: the folder that the ids are relative to.
+      images: the folder that the ids are relative to; None: nobody will ask for an image.
       metadata: the folder of the split's text files.
       masks: the folder that mask paths are relative to; None: the folder of the images.
+      mask_values: what values mean in masks, `binary` or `trimap`; see `masks.py`.
       name: for messages; None: the metadata folder's.
-      class_names: in the order of the labels; None: the labels themselves.
+      class_names: in the order of the labels; None: as `class_names.txt` has them, or else the
+        labels themselves.
       num_classes: number of classes; None: that of `class_names`, or the highest label + 1.
       check_files: open every image at start, which finds missing and broken files and reads sizes
         and orientations. False, for sets of a million: nothing is looked at, a bad file fails when
         its turn comes, no image is turned.
       apply_exif: turn images upright by their EXIF orientation. wsolevaluation does not: False
         where its boxes and masks are given for the stored pixels.
+      on_bad: what to do about images that cannot be used: `headers.REFUSE`; `SKIP`: decode each at
+        start, and return those that fail as `unusable`; `SKIP_AGAIN`: the same without decoding.
 
     Returns:
       The split, with boxes, masks or both, as the metadata has them.
 
     Raises:
-      DataError: the metadata or the files cannot be used; see `read_metadata`, `read_headers`.
+      DataError: the metadata or the files cannot be used; see `read_metadata`, `check_images`.
       ValueError: `class_names` and `num_classes` disagree.
     """
     name = name or os.path.basename(os.path.normpath(metadata))
     split, class_names = read_split(metadata, class_names, num_classes)
-    paths = [os.path.join(images, image_id) for image_id in split.image_ids]
-    image_sizes, orientations = None, None
-    if check_files:
-        image_sizes, orientations = read_headers(paths, name, apply_exif)
+    paths = [os.path.join(images or "", image_id) for image_id in split.image_ids]
+    headers = None
+    if check_files and images is not None:
+        hint = functools.partial(moved_hint, images, split.image_ids)
+        headers = check_images(paths, name, apply_exif, on_bad, hint)
     load_mask = None
     if split.masks is not None:
         masks = images if masks is None else masks
-        if check_files:
-            check_masks_exist(split, masks)
-        load_mask = mask_loader(split, mask_paths(split, masks))
-    return annotated_source(
+        if masks is None:
+            raise DataError(
+                f"{split.folder / mask_files.masks_file(split)} lists masks; say by --masks in "
+                f"which folder {split.masks[0][0]!r} lies"
+            )
+        mask_files.check_masks(split, masks, mask_values, all_exist=check_files)
+        paths_of = mask_files.mask_paths(split, masks)
+        load_mask = mask_files.mask_loader(split, paths_of, mask_values)
+    source = annotated_source(
         split,
         name=name,
         class_names=class_names,
-        image_sizes=image_sizes,
+        image_sizes=None if headers is None else headers.sizes,
         apply_exif=apply_exif,
-        load_image=file_loader(paths, orientations),
+        load_image=file_loader(paths, headers),
         load_mask=load_mask,
     )
-
-
-def read_split(
-    metadata: str | os.PathLike, class_names: Sequence[str] | None, num_classes: int | None
-) -> tuple[Metadata, tuple[str, ...]]:
-    """Reads the metadata of a split and settles which classes there are.
-
-    Args:
-      metadata: as in `folder_source`.
-      class_names: as in `folder_source`.
-      num_classes: as in `folder_source`.
-
-    Returns:
-      The metadata and the names of the classes.
-
-    Raises:
-      DataError: the metadata cannot be used; see `read_metadata`.
-      ValueError: `class_names` and `num_classes` disagree.
-    """
-    if class_names is not None:
-        if num_classes not in (None, len(class_names)):
-            raise ValueError(
-                f"num_classes={num_classes} but {len(class_names)} class names; leave one out"
-            )
-        num_classes = len(class_names)
-    split = read_metadata(metadata, num_classes)
-    if class_names is None:
-        class_names = map(str, range(num_classes or int(split.labels.max()) + 1))
-    return split, tuple(class_names)
+    if headers is None or not headers.faults:
+        return source
+    return dataclasses.replace(source, unusable=headers.faults_by(split.image_ids))
 
 
 def annotated_source(
@@ -212,6 +210,7 @@ def split_sources(
     *,
     images: str | os.PathLike | None = None,
     masks: str | os.PathLike | None = None,
+    mask_values: str = mask_files.BINARY,
 ) -> dict[str, Source]:
     """Makes the data sets to evaluate on, of metadata alone or with the images.
 
@@ -219,6 +218,7 @@ def split_sources(
       metadata: the folder of one split, which is then `test`, or of `test` and, if any, `val`.
       images: the folder of the images, needed only if `image_sizes.txt` is missing.
       masks: the folder that mask paths are relative to; None: that of the images.
+      mask_values: as in `folder_source`.
 
     Returns:
       `val`, if there is one, and `test`.
@@ -226,21 +226,24 @@ def split_sources(
     Raises:
       DataError: there is no such split, or it cannot be used; see `folder_source`.
     """
-    folders = {split: os.path.join(metadata, split) for split in ("val", "test")}
     if os.path.isfile(os.path.join(metadata, "image_ids.txt")):
-        folders = {"test": metadata}
-    elif not os.path.isdir(folders["test"]):
-        raise DataError(f"{metadata} has neither image_ids.txt nor a folder test; set --metadata")
+        folders = {"test": os.fspath(metadata)}
+    else:
+        folders = splits.split_folders(metadata)
+        folders = {split: folders[split] for split in ("val", "test") if split in folders}
+        if "test" not in folders:
+            raise DataError(
+                f"{metadata} has neither image_ids.txt nor a folder test; set --metadata"
+            )
     return {
         split: folder_source(
-            images=images or "",
+            images=images,
             metadata=folder,
             masks=masks,
+            mask_values=mask_values,
             name=split,
-            check_files=images is not None,
         )
         for split, folder in folders.items()
-        if os.path.isdir(folder)
     }
 
 

@@ -1,183 +1,160 @@
-"""Reads JPEG and PNG files: their headers at the start of a run, their pixels as graph code."""
+"""Decodes image files as graph code: JPEG and PNG by TensorFlow, what else there is by Pillow.
 
-import concurrent.futures
-import os
-import struct
+HEIC and HEIF are read where the package pillow-heif is installed. Of several pictures in a file the
+first is taken, alpha is dropped, 16 bits become 8.
+"""
+
+import functools
+import io
+import re
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from ega_jax.data.source import DataError
 from ega_jax.data.tf_on_cpu import tf
 
-_FORMATS = ("JPEG", "PNG")
-_END_MARKERS = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a JPEG, of a PNG
-_UPRIGHT = 1
-_SHOWN = 5  # files named in an error message
-_THREADS = 16  # a check waits for the disk or the network far more than it computes
+if TYPE_CHECKING:
+    from ega_jax.data.files.headers import Headers
+
+PLAIN = ("JPEG", "MPO", "PNG")  # formats that TensorFlow decodes
+UPRIGHT = 1
+_OTHERS = ("WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
+_OTHER_NAMES = tuple(".webp .bmp .tif .tiff .gif .jp2 .ppm .pgm .avif .heic .heif".split())
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
-def read_headers(
-    paths: Sequence[str], name: str, apply_exif: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """Checks every image file without decoding it and reads its size and orientation.
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Returns the names that Pillow gives to the formats that can be read here."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return "JPEG", "PNG", *_OTHERS
+    pillow_heif.register_heif_opener()
+    return "JPEG", "PNG", *_OTHERS, "HEIF"
 
-    Files are opened in parallel. A file that is cut off is found by its missing end marker; damage
-    in the middle of a file shows only when it is decoded.
+
+def unknown_format(head: bytes) -> str:
+    """Says of a file that is of none of these formats what is wrong with it.
 
     Args:
-      paths: the N files.
-      name: of the data set, for messages.
-      apply_exif: False: take every image as it is stored, whatever its EXIF orientation.
-
-    Returns:
-      `[N, 2]` int64, width and height of the upright images, and `[N]` uint8, the orientation to
-      undo, 1 (none) to 8.
-
-    Raises:
-      DataError: files are missing, truncated or neither JPEG nor PNG. Names the first few.
+      head: its first bytes.
     """
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        headers = list(pool.map(_read_header, paths))
-    sizes, orientations = header_table(headers, paths, name)
-    if not apply_exif:
-        return sizes, np.full_like(orientations, _UPRIGHT)
-    return upright_sizes(sizes, orientations), orientations
+    if not head:
+        return "is empty"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and "HEIF" not in formats():
+        return "is a HEIC picture, which needs a package: pip install pillow-heif"
+    return f"is no picture of a format that can be read ({', '.join(formats())}), or is damaged"
 
 
-def header_table(
-    headers: Sequence[tuple[int, int, int] | str], paths: Sequence[str], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Makes arrays of what `read_header` found.
-
-    Args:
-      headers: of N files.
-      paths: of the files, for messages.
-      name: of the data set, for messages.
-
-    Returns:
-      `[N, 2]` int64, width and height as stored, and `[N]` uint8, the EXIF orientation, 1 to 8.
-
-    Raises:
-      DataError: there is something wrong with some files. Names the first few.
-    """
-    bad = [f"{path}: {h}" for path, h in zip(paths, headers, strict=True) if isinstance(h, str)]
-    if bad:
-        lines = bad[:_SHOWN] + (["..."] if len(bad) > _SHOWN else [])
-        raise DataError(
-            f"{name}: {len(bad)} of {len(paths)} image files cannot be used:\n  "
-            + "\n  ".join(lines)
-            + "\nCorrect the image folder, restore these files, or remove them from the data set"
-        )
-    table = np.array(headers, np.int64).reshape(-1, 3)
-    return table[:, :2], table[:, 2].astype(np.uint8)
+def named_plain(name: str) -> bool:
+    """Says by its name whether a file is taken for a JPEG or PNG where nobody looked."""
+    return not name.lower().endswith(_OTHER_NAMES)
 
 
-def upright_sizes(sizes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    """Turns sizes as stored, `[N, 2]`, into those of the upright images."""
-    sides_swapped = orientations[:, None] >= 5
-    return np.where(sides_swapped, sizes[:, ::-1], sizes)
-
-
-def read_header(file: BinaryIO) -> tuple[int, int, int] | str:
-    """Reads the stored width and height and the orientation, or says what is wrong.
-
-    Args:
-      file: the image, from its start; left open.
-    """
-    try:
-        with Image.open(file, formats=_FORMATS) as image:
-            width, height = image.size
-            orientation = _read_orientation(image)
-            file.seek(-max(map(len, _END_MARKERS)), os.SEEK_END)
-            complete = file.read().endswith(_END_MARKERS)
-    except UnidentifiedImageError:
-        return "is neither a JPEG nor a PNG image"
-    except (
-        OSError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,  # where the caller made it an error
-    ) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
-    if not complete and not _decodes(file):
-        return "is truncated or damaged"
-    return width, height, orientation
-
-
-def _read_header(path: str) -> tuple[int, int, int] | str:
-    try:
-        with open(path, "rb") as file:
-            return read_header(file)
-    except FileNotFoundError:
-        return "does not exist"
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-
-
-def _read_orientation(image: Image.Image) -> int:
-    """Reads the EXIF orientation; like a viewer, takes what is undefined or garbled for upright."""
-    try:
-        # Not image.getexif(): for a PNG that would decode the pixels.
-        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    except (SyntaxError, struct.error):
-        return _UPRIGHT
-    return orientation if orientation in range(1, 9) else _UPRIGHT
-
-
-def _decodes(file: BinaryIO) -> bool:
-    """Decodes a file that does not end as it should: bytes after its end marker are harmless."""
-    file.seek(0)
-    try:
-        _decode(file.read())
-    except tf.errors.InvalidArgumentError:
-        return False
-    return True
-
-
-def file_loader(
-    paths: Sequence[str], orientations: np.ndarray | None = None
-) -> Callable[[Any], Any]:
+def file_loader(paths: Sequence[str], headers: "Headers | None" = None) -> Callable[[Any], Any]:
     """Makes the `load_image` of a `Source` whose images are files.
 
     Args:
       paths: the N files.
-      orientations: as in `image_loader`.
+      headers: of the files; None: nobody looked, names tell the formats and no image is turned.
 
     Returns:
       What `image_loader` does; running it raises `tf.errors.OpError` too where a file is missing.
     """
+    plain = np.array([named_plain(path) for path in paths]) if headers is None else headers.plain
+    orientations = None if headers is None else headers.orientations
     # Eager tensors are captured by reference; arrays would become constants of every graph.
     paths = tf.constant(list(paths))
-    return image_loader(lambda index: tf.io.read_file(paths[index]), orientations)
+    return image_loader(lambda index: tf.io.read_file(paths[index]), orientations, plain)
 
 
 def image_loader(
-    read: Callable[[Any], Any], orientations: np.ndarray | None = None
+    read: Callable[[Any], Any],
+    orientations: np.ndarray | None = None,
+    plain: np.ndarray | None = None,
 ) -> Callable[[Any], Any]:
     """Makes the `load_image` of a `Source` whose images are the contents of files.
 
     Args:
-      read: TensorFlow graph code, scalar int64 index -> the file's bytes, JPEG or PNG: colour,
-        grey, palette, CMYK, with alpha (dropped), 8 or 16 bits.
+      read: TensorFlow graph code, scalar int64 index -> the file's bytes: colour, grey, palette,
+        CMYK, with alpha (dropped), 8 or 16 bits.
       orientations: `[N]`, EXIF orientations to undo; None: the pixels as they are stored.
+      plain: `[N]` bool, which are JPEG or PNG; None: all are.
 
     Returns:
       TensorFlow graph code, scalar int64 index -> `[H, W, 3]` uint8 RGB. Running it raises
       `tf.errors.OpError` where the file cannot be decoded.
     """
-    if orientations is None or (orientations == _UPRIGHT).all():
-        return lambda index: _decode(read(index))
+    if plain is None or plain.all():
+        decode = lambda index: _decode(read(index))  # noqa: E731  no choice, at no cost
+    else:
+        kinds = tf.constant(plain)
+
+        def decode(index: Any) -> Any:
+            data = read(index)
+            return tf.cond(kinds[index], lambda: _decode(data), lambda: _decode_other(data))
+
+    if orientations is None or (orientations == UPRIGHT).all():
+        return decode
     turns = tf.constant(orientations)  # captured by reference, as the paths are
-    return lambda index: _upright(_decode(read(index)), turns[index])
+    return lambda index: _upright(decode(index), turns[index])
+
+
+def decode_fault(data: bytes, plain: bool) -> str:
+    """Decodes a file and says what is wrong with it; empty if nothing is.
+
+    Args:
+      data: the file.
+      plain: whether it is a JPEG or PNG.
+    """
+    try:
+        _decode(data) if plain else pillow_pixels(data)
+    except tf.errors.OpError as error:
+        return f"is damaged ({reason(error)})"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """Returns what TensorFlow says in the first line of an error, without its names of nodes."""
+    return re.sub(r"{{.*?}} *| *\[Op:.*?\]", "", error.message.splitlines()[0])
+
+
+def pillow_pixels(data: bytes) -> np.ndarray:
+    """Decodes a file by Pillow: `[H, W, 3]` uint8 RGB.
+
+    Raises:
+      ValueError: it cannot be decoded; the message goes on after the file's name.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats())
+        image.load()
+    except UnidentifiedImageError:
+        raise ValueError(unknown_format(data[:16])) from None
+    except Exception as error:  # plugins fail in every way on a file that is damaged
+        raise ValueError(f"is damaged ({error})") from error
+    if image.mode.startswith("I;16"):  # Pillow would clip it
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("has pixels of more than 16 bits, or not of whole numbers; save it with 8")
+    return np.asarray(image.convert("RGB"))
 
 
 def _decode(data: Any) -> Any:
     # Decodes PNG as well, whatever its name. The accurate DCT gives Pillow's pixels exactly, and
     # those are what the published weights were trained on.
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+# As a graph also where TensorFlow is eager, so that what fails is always an OpError.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def _decode_other(data: Any) -> Any:
+    pixels = tf.numpy_function(pillow_pixels, [data], tf.uint8, stateful=False)
+    return tf.ensure_shape(pixels, [None, None, 3])
 
 
 def _upright(image: Any, orientation: Any) -> Any:

@@ -1,49 +1,62 @@
-"""Reads the masks of a split: the objects of an image united, and what is to be ignored in it."""
+"""Reads the masks of a split: the objects of an image united, and what is to be ignored in it.
 
+A pixel is of an object where its value is above 0.5 of 255, as wsolevaluation reads a mask. Colours
+and palettes count by their brightness; a mask of one colour whose alpha varies is its alpha. A
+trimap, on request, has the object as 1, the background as 2 and the border to be ignored as 3.
+"""
+
+import concurrent.futures
+import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from ega_jax.data.files.image_files import formats
 from ega_jax.data.files.metadata import MASKS_FILE, Metadata
 from ega_jax.data.source import DataError
 
+logger = logging.getLogger(__name__)
+
 Files = Sequence[str | BinaryIO]
+
+BINARY, TRIMAP = VALUES = ("binary", "trimap")
+_OBJECT, _BACKGROUND, _BORDER = 1, 2, 3  # of a trimap
+_LOOKED_AT = 64  # images whose masks are opened at start
+_THREADS = 8
+_SHOWN_VALUES = 4
 
 
 def mask_loader(
-    split: Metadata, files: Callable[[int], tuple[Files, Files]]
+    split: Metadata, files: Callable[[int], tuple[Files, Files]], values: str = BINARY
 ) -> Callable[[int, int], tuple[np.ndarray, np.ndarray]]:
     """Makes the `load_mask` of a `Source`.
 
     Args:
       split: the metadata, for messages.
       files: from an image's index to its object masks, and to its ignore mask if it has one.
+      values: what values mean in object masks, `binary` or `trimap`.
 
     Returns:
       A function as `Source` describes it. Raises `DataError` where a mask cannot be read.
     """
 
-    def union(index: int, masks: Files, size: int) -> np.ndarray:
-        result = np.zeros((size, size), bool)
-        for file in masks:
-            try:
-                result |= _read_mask(file, size)
-            except (OSError, SyntaxError) as error:
-                mask = f"mask {file}" if isinstance(file, str) else "a mask"
-                raise DataError(
-                    f"{mask} cannot be read ({error}), of image {split.image_ids[index]!r}; "
-                    "restore the file, or correct the mask folder"
-                ) from error
-        return result
-
     def load_mask(index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         objects, ignored = files(index)
-        foreground = union(index, objects, size)
-        return foreground, union(index, ignored, size) & ~foreground
+        foreground, border = np.zeros((2, size, size), bool)
+        for file in objects:
+            levels = _levels(split, index, file, values)
+            if values == TRIMAP:
+                foreground |= _fit(levels == _OBJECT, size)
+                border |= _fit(levels == _BORDER, size)
+            else:
+                foreground |= _fit(levels > 0.5, size)
+        for file in ignored:
+            border |= _fit(_levels(split, index, file, BINARY) > 0.5, size)
+        return foreground, border & ~foreground
 
     return load_mask
 
@@ -61,12 +74,63 @@ def mask_paths(
     return paths
 
 
-def check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
-    """Checks that all mask files are there, without opening them.
+def check_masks(
+    split: Metadata, root: str | os.PathLike, values: str = BINARY, all_exist: bool = True
+) -> None:
+    """Checks that mask files are there, and looks into some whether they can be masks at all.
+
+    Args:
+      split: the metadata, with masks.
+      root: the folder that mask paths are relative to.
+      values: as in `mask_loader`.
+      all_exist: whether to look for every file; False: only for those looked into.
 
     Raises:
-      DataError: some are missing; counts them and names the first.
+      DataError: files are missing or cannot be read, every pixel is of an object, or none is.
     """
+    if all_exist:
+        _check_masks_exist(split, root)
+    paths, number = mask_paths(split, root), len(split.image_ids)
+    chosen = np.unique(np.linspace(0, number - 1, _LOOKED_AT).round().astype(int)).tolist()
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        looks = list(pool.map(lambda index: _look(split, index, paths(index)[0], values), chosen))
+        if not any(look.some for look in looks):
+            others = sorted(set(range(number)) - set(chosen))
+            further = pool.map(lambda i: _look(split, i, paths(i)[0], values).some, others)
+            if not any(further):
+                raise DataError(
+                    f"{split.folder / masks_file(split)}: no mask has a pixel of an object, in "
+                    f"none of {number} images; the first is {paths(0)[0][0]}. Objects are where a "
+                    "mask is not black"
+                )
+    found = sorted(set().union(*(look.values for look in looks)))
+    if all(look.every for look in looks):
+        few = ", ".join(map(str, found[:_SHOWN_VALUES]))
+        remedy = "write 0 where there is no object"
+        if set(found) <= {_OBJECT, _BACKGROUND, _BORDER} and _BACKGROUND in found:
+            remedy = (
+                "they look like trimaps (1 object, 2 background, 3 border): read them as such by "
+                "--config.data.mask_values=trimap"
+            )
+        raise DataError(
+            f"{split.folder / masks_file(split)}: every pixel of all {len(looks)} images looked "
+            f"into is of an object (values {few}), the first is {paths(chosen[0])[0][0]}; any map "
+            f"would have a PxAP of 100. If that is not meant, {remedy}"
+        )
+    if any(look.lossy for look in looks):
+        logger.warning(
+            "%s: some masks are JPEG files, in which the background next to an object is not quite "
+            "0 and counts as object; save masks as PNG.",
+            split.folder / masks_file(split),
+        )
+
+
+def masks_file(split: Metadata) -> str:
+    """Names the file that lists the masks: what is beside boxes has a file of its own."""
+    return "localization.txt" if split.boxes is None else MASKS_FILE
+
+
+def _check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
     wanted = {
         path: image_id
         for image_id, masks, ignore in zip(
@@ -80,18 +144,74 @@ def check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
         raise DataError(
             f"{split.folder / masks_file(split)}: {len(missing)} of {len(wanted)} mask files do "
             f"not exist, the first is {os.path.join(root, missing[0])} of image "
-            f"{wanted[missing[0]]!r}; correct the mask folder or restore the files"
+            f"{wanted[missing[0]]!r}; set the mask folder by --config.data.masks, or --masks where "
+            "maps are scored, or restore the files"
         )
 
 
-def masks_file(split: Metadata) -> str:
-    """Names the file that lists the masks: what is beside boxes has a file of its own."""
-    return "localization.txt" if split.boxes is None else MASKS_FILE
+class _Look(NamedTuple):
+    """What the masks of an image hold: values, and whether some or every pixel is of an object."""
+
+    values: frozenset[int]
+    some: bool
+    every: bool
+    lossy: bool
 
 
-def _read_mask(file: str | BinaryIO, size: int) -> np.ndarray:
-    """Reads one mask as wsolevaluation does: nearest pixel, foreground above 0.5 of 255."""
-    with Image.open(file) as image:
-        pixels = np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
-    foreground = (pixels > 0.5).astype(np.uint8)
-    return cv2.resize(foreground, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
+def _look(split: Metadata, index: int, files: Files, values: str) -> _Look:
+    every, found, lossy = None, set(), False
+    some = False
+    for file in files:
+        levels = _levels(split, index, file, values)
+        inside = levels == _OBJECT if values == TRIMAP else levels > 0.5
+        found |= set(np.unique(levels)[: _SHOWN_VALUES + 1].astype(int).tolist())
+        some = some or bool(inside.any())
+        # Masks of one image may differ in size; together they cover it if one does.
+        every = bool(every) or bool(inside.all())
+        lossy = lossy or str(file).lower().endswith((".jpg", ".jpeg"))
+    return _Look(frozenset(found), some, bool(every), lossy)
+
+
+def _levels(split: Metadata, index: int, file: str | BinaryIO, values: str) -> np.ndarray:
+    """Reads one mask, `[H, W]`; for a palette and trimaps its indices.
+
+    Raises:
+      DataError: it cannot be read or is no trimap; names it and its image.
+    """
+    mask = f"mask {file}" if isinstance(file, str) else "a mask"
+    try:
+        with Image.open(file, formats=formats()) as image:
+            levels = _brightness(image, values)
+    except Exception as error:  # plugins fail in every way on a file that is damaged
+        raise DataError(
+            f"{mask} cannot be read ({getattr(error, 'strerror', None) or error}), of image "
+            f"{split.image_ids[index]!r}; restore the file, or correct the mask folder"
+        ) from error
+    if values == TRIMAP:
+        others = np.setdiff1d(levels, (_OBJECT, _BACKGROUND, _BORDER))
+        if others.size:
+            raise DataError(
+                f"{mask} of image {split.image_ids[index]!r} has the value {others[0]:g}, but a "
+                "trimap has 1 (object), 2 (background) and 3 (border) only; "
+                "set --config.data.mask_values=binary if it is none"
+            )
+    return levels
+
+
+def _brightness(image: Image.Image, values: str) -> np.ndarray:
+    bands = image.getbands()
+    if len(bands) == 1:
+        by_palette = image.mode == "P" and values == BINARY
+        return np.asarray(image.convert("L") if by_palette else image)
+    levels = np.asarray(image.convert("L"))
+    if bands[-1] == "A" and (levels == levels.flat[0]).all():
+        alpha = np.asarray(image.getchannel("A"))
+        if (alpha != alpha.flat[0]).any():
+            return alpha
+    return levels
+
+
+def _fit(inside: np.ndarray, size: int) -> np.ndarray:
+    """Brings `[H, W]` bool to `[size, size]` by the nearest pixel, as wsolevaluation does."""
+    pixels = inside.astype(np.uint8)
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)

@@ -1,4 +1,4 @@
-"""Reads the metadata of a split: the field's four text files and one more, no image needed.
+"""Reads the metadata of a split: the field's four text files and two more, no image needed.
 
 The layout is that of wsolevaluation (Choe et al., "Evaluating Weakly Supervised Object Localization
 Methods Right"): comma-separated lines without a header, in a folder per split.
@@ -11,21 +11,29 @@ Methods Right"): comma-separated lines without a header, in a folder per split.
 | `localization.txt` | `image,x0,y0,x1,y1` | boxes: one line per box |
 | | `image,mask,ignore` | or masks: one line per object, `ignore` on the first only, if any |
 | `masks.txt` | `image,mask,ignore` | masks beside the boxes of `localization.txt` |
+| `class_names.txt` | `name` | of the classes, in the order of the labels; here or a folder above |
+
+The column `ignore` may be left out. Numbers may end in `.0`. What Windows wrote with backslashes is
+read with slashes.
 
 `localization.txt` may be empty or absent, as it is for training; otherwise every image has a line.
-So may `masks.txt`, which the field does not have: its data sets have either boxes or masks.
+So may `masks.txt` and `class_names.txt`, which the field does not have.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
+import re
 
 import numpy as np
 from etils import epath
 
+from ega_jax.data.files.text_lines import read_lines
 from ega_jax.data.source import DataError
 
 MASKS_FILE = "masks.txt"
+_NUMBER = re.compile(r" *([+-]?[0-9]{1,30})(?:\.0*)? *")
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -126,30 +134,16 @@ def check_boxes(metadata: Metadata, image_sizes: np.ndarray | None) -> None:
         )
 
 
-def read_text(path: epath.Path) -> str:
-    """Reads a UTF-8 file without its byte order mark, if any, and with any system's line ends."""
-    # Not path.read_text(), which of a file in a bucket keeps both.
-    text = path.read_bytes().decode("utf-8-sig")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _read_rows(
     path: pathlib.Path, columns: tuple[int, ...], optional: bool = False
 ) -> list[list[str]]:
     """Splits the lines of `path` at commas: row i is line i + 1. All rows are of the same width."""
     if optional and not path.exists():
         return []
-    try:
-        lines = read_text(path).rstrip("\n").split("\n")
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist; a split's metadata needs image_ids.txt and class_labels.txt"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a UTF-8 text file: {error}") from error
-    if lines == [""]:
+    needed = "; a split's metadata needs image_ids.txt and class_labels.txt"
+    if not (lines := read_lines(path, needed)):
         return []
-    rows = [line.split(",") for line in lines]
+    rows = [line.replace("\\", "/").split(",") for line in lines]  # what Windows wrote
     expected = len(rows[0]) if len(rows[0]) in columns else columns[0]
     for number, row in enumerate(rows, start=1):
         if len(row) != expected or not row[0]:
@@ -167,13 +161,22 @@ def _integers(path: pathlib.Path, rows: list[list[str]]) -> np.ndarray:
     values = []
     for number, row in enumerate(rows, start=1):
         for text in row[1:]:
-            try:
-                values.append(int(text))
-            except ValueError:
-                raise DataError(f"{path}, line {number}: {text!r} is not an integer") from None
+            plain = text.isascii() and text.isdigit()
+            match = None if plain else _NUMBER.fullmatch(text)
+            if not plain and match is None:
+                remedy = "; round it" if _is_number(text) else ""
+                raise DataError(f"{path}, line {number}: {text!r} is not an integer{remedy}")
+            values.append(int(text if plain else match[1]))
             if values[-1] not in _INT32:
-                raise DataError(f"{path}, line {number}: {text} is out of range") from None
+                raise DataError(f"{path}, line {number}: {text} is out of range")
     return np.array(values, np.int64).reshape(len(rows), -1)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _image_positions(
@@ -253,8 +256,8 @@ def _read_sizes(path: pathlib.Path, index_of: dict[str, int]) -> np.ndarray | No
 def _read_localization(folder: pathlib.Path, index_of: dict[str, int]) -> dict:
     """Reads boxes or masks, whichever the first line holds, and more masks, for `Metadata`."""
     path, masks_path = folder / "localization.txt", folder / MASKS_FILE
-    rows = _read_rows(path, columns=(5, 3), optional=True)
-    mask_rows = _read_rows(masks_path, columns=(3,), optional=True)
+    rows = _read_rows(path, columns=(5, 3, 2), optional=True)
+    mask_rows = _read_rows(masks_path, columns=(3, 2), optional=True)
     fields = {}
     if rows and len(rows[0]) == 5:
         positions = _image_positions(path, rows, index_of)
@@ -273,9 +276,10 @@ def _masks(path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]) 
     positions = _image_positions(path, rows, index_of)
     masks: list[list[str]] = [[] for _ in index_of]
     ignore_masks = [""] * len(index_of)
-    for number, ((image_id, mask, ignore), position) in enumerate(
+    for number, ((image_id, mask, *rest), position) in enumerate(
         zip(rows, positions.tolist(), strict=True), start=1
     ):
+        ignore = rest[0] if rest else ""
         if not mask:
             raise DataError(f"{path}, line {number}: no mask path for {image_id!r}")
         if ignore and masks[position]:

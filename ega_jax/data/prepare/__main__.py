@@ -19,9 +19,15 @@ def main(argv: list[str] | None = None) -> int:
         description="Lays a published data set out as the recipes want it.",
     )
     parser.add_argument("name", choices=DATA_SETS)
-    parser.add_argument("--source", required=True, help="what the owners distribute")
-    parser.add_argument("--metadata", help="the field's train, val and test of this data set")
-    parser.add_argument("--out", required=True, help="where to lay it out")
+    parser.add_argument(
+        "--source", required=True, type=os.path.expanduser, help="what the owners distribute"
+    )
+    parser.add_argument(
+        "--metadata",
+        type=os.path.expanduser,
+        help="the field's train, val and test of this data set",
+    )
+    parser.add_argument("--out", required=True, type=os.path.expanduser, help="where to lay it out")
     parser.add_argument("--check", action="store_true", help="only look")
     parser.add_argument("--subset", action="store_true", help="fewer than published is meant")
     arguments = vars(parser.parse_args(argv))

@@ -11,7 +11,9 @@ and so would these. The files stay as they are.
 import os
 import re
 
+from ega_jax.data.files.listing import walk
 from ega_jax.data.files.metadata import MASKS_FILE
+from ega_jax.data.files.write_metadata import csv, metadata_texts
 from ega_jax.data.prepare import archives
 from ega_jax.data.prepare.published import (
     FIELD,
@@ -19,9 +21,6 @@ from ega_jax.data.prepare.published import (
     Sizes,
     Split,
     clip,
-    csv,
-    files,
-    metadata_texts,
     read_texts,
     table,
 )
@@ -76,7 +75,7 @@ class CUB(DataSet):
             self._segmented = os.path.isdir(os.path.join(self.out, _SEGMENTATIONS)) or any(
                 _SEGMENTATIONS in parts[:-1]
                 or (archives.is_archive(path) and _SEGMENTATIONS_ARCHIVE.search(parts[-1]))
-                for parts, path in files(self.source)
+                for parts, path in walk(self.source)
             )
         return self._segmented
 

@@ -10,7 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from ega_jax.data.files.image_files import read_header
+from ega_jax.data.files.headers import read_header
+from ega_jax.data.files.listing import walk
+from ega_jax.data.files.write_metadata import metadata_texts
 from ega_jax.data.prepare import archives
 from ega_jax.data.prepare.published import (
     FIELD,
@@ -19,8 +21,6 @@ from ega_jax.data.prepare.published import (
     Sizes,
     Split,
     clip,
-    files,
-    metadata_texts,
     read_texts,
 )
 from ega_jax.data.source import DataError
@@ -253,7 +253,7 @@ def _read_v2(source: str) -> tuple[dict[str, dict[str, Size]], set[str]]:
                     sizes[parts[-1]] = header[:2]
 
     packed, wordnet = [], set()
-    for parts, path in files(source):
+    for parts, path in walk(source):
         if archives.is_archive(path) and re.search(r"(?i)imagenetv2", parts[-1]):
             packed.append(path)
         if match := _TRAIN.fullmatch(parts[-1]) or _TRAIN_ARCHIVE.fullmatch(parts[-1]):

@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from ega_jax.data.files.image_files import read_header
+from ega_jax.data.files.headers import read_header
+from ega_jax.data.files.listing import is_nobodys, walk
 from ega_jax.data.prepare import archives
-from ega_jax.data.prepare.published import DataSet, Size, files
+from ega_jax.data.prepare.published import DataSet, Size
 from ega_jax.data.source import DataError
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class Layout:
     def _wanted_files(
         self, root: str, place: Callable[[tuple[str, ...]], str], packed: list[str]
     ) -> Iterator[tuple[str, str]]:
-        for parts, path in files(root):
+        for parts, path in walk(root):
             if archives.is_archive(path):
                 packed.append(path)
                 continue
@@ -123,6 +124,8 @@ class Layout:
     def _take_member(self, member: archives.Member, path: str) -> None:
         if member.fault:
             self.refused.append(f"{path}: {member.name!r} {member.fault}")
+            return
+        if any(map(is_nobodys, member.parts)):
             return
         target = self.data.place(member.parts)
         if target in self.sizes or not self.row_of(target):

@@ -13,7 +13,6 @@ import collections
 import dataclasses
 import itertools
 import os
-import shutil
 import warnings
 from collections.abc import Collection
 
@@ -22,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from PIL import Image
 
-from ega_jax.data.files.metadata import MASKS_FILE, read_metadata
+from ega_jax.data.files.write_metadata import write_metadata
 from ega_jax.data.prepare.cub import CUB
 from ega_jax.data.prepare.ilsvrc import ILSVRC
 from ega_jax.data.prepare.layout import UNREADABLE, WRONG_SIZE, Layout
@@ -120,7 +119,7 @@ def prepare(
             continue
         texts = plan.texts(layout.sizes)
         if not check:
-            _write_metadata(os.path.join(out, "metadata", split), texts, data.num_classes)
+            write_metadata(os.path.join(out, "metadata", split), texts, data.num_classes)
     return report
 
 
@@ -200,27 +199,3 @@ def _stretched(data: DataSet, layout: Layout) -> list[str]:
                 if max(w * height, h * width) > _STRETCH * min(w * height, h * width):
                     result.append(mask)
     return result
-
-
-def _write_metadata(folder: str, texts: dict[str, str], num_classes: int) -> None:
-    """Writes the text files of a split, all or none of them."""
-    outdated = MASKS_FILE not in texts and os.path.exists(os.path.join(folder, MASKS_FILE))
-    if not outdated and all(_reads(os.path.join(folder, n), text) for n, text in texts.items()):
-        return
-    part = f"{folder}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    os.makedirs(part)
-    for name, text in texts.items():
-        with open(os.path.join(part, name), "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-    read_metadata(part, num_classes)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(part, folder)
-
-
-def _reads(path: str, text: str) -> bool:
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return file.read() == text
-    except (FileNotFoundError, UnicodeDecodeError):
-        return False

@@ -4,14 +4,16 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from ega_jax.data.files.metadata import MASKS_FILE, Metadata, read_metadata, read_text
+from ega_jax.data.files.listing import walk
+from ega_jax.data.files.metadata import MASKS_FILE, Metadata, read_metadata
+from ega_jax.data.files.text_lines import read_text
+from ega_jax.data.files.write_metadata import METADATA_FILES
 from ega_jax.data.prepare import archives
 from ega_jax.data.source import DataError
 
 FIELD = "https://github.com/clovaai/wsolevaluation"
-METADATA_FILES = ("image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt")
 
 Size = tuple[int, int]  # width, height
 Sizes = Mapping[str, Size]
@@ -92,21 +94,6 @@ class DataSet:
         return ""
 
 
-def files(root: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Goes through all files below a folder, links followed: parts below the folder, and path."""
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:  # a link led back
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders.sort()
-        parts = pathlib.Path(os.path.relpath(folder, root)).parts
-        for name in sorted(names):
-            yield (*parts, name), os.path.join(folder, name)
-
-
 def read_texts(source: str, names: re.Pattern, archive_names: re.Pattern) -> dict[str, str]:
     """Reads small text files, by their names, wherever they lie below a folder or in its archives.
 
@@ -119,7 +106,7 @@ def read_texts(source: str, names: re.Pattern, archive_names: re.Pattern) -> dic
       DataError: an archive is damaged or a file is no text.
     """
     texts, packed = {}, []
-    for parts, path in files(source):
+    for parts, path in walk(source):
         if names.fullmatch(parts[-1]):
             texts[parts[-1]] = _text(pathlib.Path(path).read_bytes(), path)
         elif archives.is_archive(path) and archive_names.search(parts[-1]):
@@ -153,30 +140,6 @@ def table(text: str, columns: int, name: str) -> dict[str, list[str]]:
             )
         rows[key] = values
     return rows
-
-
-def csv(rows: list[tuple]) -> str:
-    """Joins lines as the field writes them: commas, no newline at the end."""
-    return "\n".join(",".join(map(str, row)) for row in rows)
-
-
-def metadata_texts(
-    labels: Mapping[str, int], sizes: Sizes, boxes: Mapping[str, Sequence[tuple[int, ...]]] | None
-) -> dict[str, str]:
-    """Writes the four files of a split as text.
-
-    Args:
-      labels: of each image, in the order of evaluation.
-      sizes: of the images.
-      boxes: of each image, xyxy; None: a split without boxes, whose sizes the field leaves out.
-    """
-    boxed = [] if boxes is None else labels
-    return {
-        "image_ids.txt": "\n".join(labels),
-        "class_labels.txt": csv(list(labels.items())),
-        "image_sizes.txt": csv([(image, *sizes[image]) for image in boxed]),
-        "localization.txt": csv([(image, *box) for image in boxed for box in boxes[image]]),
-    }
 
 
 def clip(box: tuple[int, int, int, int], size: Size) -> tuple[int, int, int, int]:

@@ -23,10 +23,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ega_jax.data.files import class_folders, folder
+from ega_jax.data.files import class_folders, folder, splits
 from ega_jax.data.files.masks import mask_paths
 from ega_jax.data.files.metadata import MASKS_FILE, Metadata, read_metadata
-from ega_jax.data.prepare.published import METADATA_FILES
+from ega_jax.data.files.write_metadata import METADATA_FILES
 from ega_jax.data.source import SPLITS, DataError, Source
 from ega_jax.data.tfds.index import FOLDER, run_command, write_index
 
@@ -68,14 +68,14 @@ def build(
     target, part = epath.Path(out) / name, epath.Path(out) / f"{name}.part"
     if target.exists():
         raise DataError(f"{target} exists; remove it, or choose another name")
-    splits = _open(root, metadata, masks, num_classes, apply_exif)
+    opened = _open(root, metadata, masks, num_classes, apply_exif)
     if part.exists():
         part.rmtree()
     examples = {
         split: _examples(source, _image_folder(root, split, metadata), masks or root, contents)
-        for split, (source, contents) in splits.items()
+        for split, (source, contents) in opened.items()
     }
-    class_names = next(source.class_names for source, _ in splits.values())
+    class_names = next(source.class_names for source, _ in opened.values())
     tfds.dataset_builders.store_as_tfds_dataset(
         name=name,
         version=VERSION,
@@ -86,7 +86,7 @@ def build(
         disable_shuffling=True,  # every epoch is shuffled anyway; the lists keep their order
     )
     made = part / name / VERSION
-    for split, (source, contents) in splits.items():
+    for split, (source, contents) in opened.items():
         _write_metadata(made / FOLDER / "metadata" / split, source, contents)
     write_index(made)
     (part / name).rename(target)
@@ -98,9 +98,9 @@ def _open(
     root: str, metadata: str, masks: str, num_classes: int | None, apply_exif: bool
 ) -> dict[str, tuple[Source, Metadata | None]]:
     """Opens and checks all splits, and reads their metadata, if any."""
-    present = [s for s in SPLITS if os.path.isdir(os.path.join(metadata, s))]
+    folders = splits.split_folders(metadata) if metadata else {}
     result, class_names = {}, None
-    for split in (present or ["train"]) if metadata else SPLITS:
+    for split in (list(folders) or ["train"]) if metadata else SPLITS:
         source = folder.open_split(
             root,
             split,
@@ -113,7 +113,7 @@ def _open(
         if source is None:
             continue
         class_names = source.class_names
-        contents = read_metadata(os.path.join(metadata, split)) if metadata else None
+        contents = read_metadata(folders[split]) if metadata else None
         unfit = [image_id for image_id in source.image_ids if re.search(r"[,\r\n]", image_id)]
         if unfit:
             raise DataError(f"{source.name}: {unfit[0]!r} has a comma in its name; rename it")
@@ -188,9 +188,16 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m ega_jax.data.tfds.builder",
         description="Makes a TFDS data set of images in folders.",
     )
-    parser.add_argument("--root", required=True, help="the image folder, as config.data.root")
-    parser.add_argument("--metadata", default="", help="as config.data.metadata")
-    parser.add_argument("--masks", default="", help="as config.data.masks")
+    parser.add_argument(
+        "--root",
+        required=True,
+        type=os.path.expanduser,
+        help="the image folder, as config.data.root",
+    )
+    parser.add_argument(
+        "--metadata", default="", type=os.path.expanduser, help="as config.data.metadata"
+    )
+    parser.add_argument("--masks", default="", type=os.path.expanduser, help="as config.data.masks")
     parser.add_argument("--num-classes", type=int, help="as config.data.num_classes")
     parser.add_argument(
         "--apply-exif",
@@ -198,7 +205,9 @@ def main(argv: list[str] | None = None) -> int:
         default=True,
         help="as config.data.apply_exif, which is off for CUB, ILSVRC and OpenImages",
     )
-    parser.add_argument("--out", required=True, help="the folder of TFDS data sets")
+    parser.add_argument(
+        "--out", required=True, type=os.path.expanduser, help="the folder of TFDS data sets"
+    )
     parser.add_argument("--name", required=True, help="of the data set")
     arguments = vars(parser.parse_args(argv))
     return run_command(lambda: build(**arguments))

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ega_jax.data.files.image_files import header_table, read_header
+from ega_jax.data.files.headers import header_table, read_named_header
 from ega_jax.data.source import SPLITS, DataError
 from ega_jax.data.tf_on_cpu import tf
 
@@ -268,7 +268,7 @@ def _row(place: int, record: bytes, kind: Kind) -> tuple:
     """Returns a record's place, length and name, and the header of its image."""
     feature = tf.train.Example.FromString(record).features.feature
     (name,), (image,) = (feature[key].bytes_list.value for key in (kind.name, "image"))
-    return place, len(record), name, read_header(io.BytesIO(image))
+    return place, len(record), name, read_named_header(io.BytesIO(image), name.decode())
 
 
 def run_command(make: Callable[[], str | os.PathLike]) -> int:

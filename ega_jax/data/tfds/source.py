@@ -15,8 +15,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ega_jax.data.files.folder import annotated_source, read_split
-from ega_jax.data.files.image_files import image_loader, upright_sizes
+from ega_jax.data.files.classes import read_split
+from ega_jax.data.files.folder import annotated_source
+from ega_jax.data.files.headers import upright_sizes
+from ega_jax.data.files.image_files import image_loader, named_plain
 from ega_jax.data.files.masks import mask_loader, masks_file
 from ega_jax.data.files.metadata import Metadata
 from ega_jax.data.source import DataError, Source
@@ -90,6 +92,7 @@ def open_split(
         image_sizes = upright_sizes(image_sizes, orientations)
     make_reader = _array_record_reader if in_array_records(builder) else _tfrecord_reader
     read = make_reader(record_files(builder, stored), table, rows)
+    plain = np.array([named_plain(image_id) for image_id in contents.image_ids])
     load_mask = None
     if contents.masks is not None:
         if not own:
@@ -104,7 +107,7 @@ def open_split(
         class_names=class_names,
         image_sizes=image_sizes,
         apply_exif=apply_exif,
-        load_image=image_loader(lambda index: _image(read(index)), orientations),
+        load_image=image_loader(lambda index: _image(read(index)), orientations, plain),
         load_mask=load_mask,
     )
 

@@ -1,10 +1,12 @@
-"""Starts a network from published weights, and converts weight files.
+"""Starts a network from published weights or those of a run, and converts weight files.
 
     python -m ega_jax.models.weights --model=vgg16_bn vgg16_bn-6c64b313.pth vgg16_bn.safetensors
 
 A file holds torchvision's names and layouts; Keras's VGG16 is brought into them. The trunk is read;
-what lies behind the cut is left, and a head that the file does not have stays as it was drawn. What
-PyTorch and Keras do differently:
+what lies behind the cut is left, and a head that the file does not have stays as it was drawn. The
+CAM models of the field's evaluation code have heads that fit ours: VGG16's with `head_convs=1`,
+Inception v3's with 2 and `head_batch_norm=False`, ResNet-50's with 0. What PyTorch and Keras do
+differently:
 
 * convolutions are `[out, in, h, w]` in PyTorch and `[h, w, in, out]` here, and in Keras;
 * momentum 0.1 of a batch norm is 0.9 here; epsilon is each network's own;
@@ -28,20 +30,13 @@ from flax import traverse_util
 from ega_jax.models import NETWORKS
 from ega_jax.models.network import Network
 from ega_jax.models.norm import AUX, MAIN
-from ega_jax.models.vgg import STAGES
+from ega_jax.models.weights.fetch import AUTO, official_file
 from ega_jax.models.weights.files import WeightFileError, read, read_metadata, write_safetensors
+from ega_jax.models.weights.keras import from_keras
+from ega_jax.models.weights.official import MODELS, published_as
+from ega_jax.models.weights.runs import read_run
 
 logger = logging.getLogger(__name__)
-
-# Names of torchvision's networks -> ours, with the settings under which all of the file is read.
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "vgg16": ("vgg16", {"batch_norm": False}),
-    "vgg16_bn": ("vgg16", {"batch_norm": True}),
-    "googlenet": ("googlenet", {"batch_norm": True}),
-    "inception_v3": ("inception_v3", {}),
-    "resnet50": ("resnet50", {"head_convs": 0}),
-    "alexnet": ("alexnet", {"batch_norm": False, "head_convs": 0}),
-}
 
 _LEAVES = {
     "kernel": "weight",
@@ -55,11 +50,35 @@ _LISTED = 6  # names in a message; the rest is counted
 Place = tuple[str, ...]  # of an array among a network's variables, collection first
 
 
-def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
-    """Replaces drawn parameters and statistics by those of a file.
+def locate(pretrained: str, network: str, *, batch_norm: bool, width: float) -> epath.Path:
+    """Returns the file or folder that a config's `model.pretrained` names.
 
     Args:
-      path: `.pth`, `.safetensors` or `.h5`, local or in a bucket; see `weight_files.read`.
+      pretrained: a path, or `auto` for the official file, which is fetched if it is not here yet.
+      network: a key of `NETWORKS`.
+      batch_norm: with batch norm in the trunk.
+      width: factor on the published numbers of channels.
+
+    Raises:
+      WeightFileError: there is nothing, or the official file cannot be had.
+    """
+    if pretrained == AUTO:
+        return epath.Path(official_file(published_as(network, batch_norm, width)))
+    path = epath.Path(pretrained).expanduser()
+    if not path.exists():
+        raise WeightFileError(
+            f"config.model.pretrained={pretrained!r}: there is no such file or workdir; "
+            f"{AUTO} stands for the official file"
+        )
+    return path
+
+
+def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
+    """Replaces drawn parameters and statistics by those of a file or of a run.
+
+    Args:
+      path: `.pth`, `.safetensors` or `.h5`, local or in a bucket, see `files.read`; or a folder,
+        see `runs.read_run`.
       network: the network they are for.
       variables: its collections: `params`, `batch_stats`, `batch_stats_aux`.
 
@@ -70,7 +89,39 @@ def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
     Raises:
       WeightFileError: the file is damaged, wants its images scaled otherwise, or does not fit the
         network: lists what is missing, unknown, of another shape or not finite.
+      CheckpointError: the run has no checkpoint, or a damaged one.
     """
+    flat = traverse_util.flatten_dict(dict(variables))
+    if epath.Path(path).is_dir():
+        read_places = read_run(path, network, flat)
+    else:
+        read_places = _read_file(path, network, flat)
+    drawn = {"/".join(place[1:-1]) for place in flat if "aux" not in place} - {
+        "/".join(place[1:-1]) for place in read_places
+    }
+    copied = 0
+    for place in flat:
+        if place in read_places:
+            flat[place] = read_places[place]
+        elif "aux" in place:
+            collection = MAIN if place[0] == AUX else place[0]
+            main = tuple("main" if part == "aux" else part for part in place[1:])
+            flat[place] = np.array(read_places.get((collection, *main), flat[collection, *main]))
+            copied += 1
+    logger.info(
+        "Read %d tensors of %s; drawn at random: %s.%s",
+        len(read_places),
+        path,
+        ", ".join(sorted(drawn)) or "nothing",
+        " The auxiliary batch norm is a copy of the main one." if copied else "",
+    )
+    return traverse_util.unflatten_dict(flat)
+
+
+def _read_file(
+    path: str | os.PathLike, network: Network, places: Mapping[Place, Any]
+) -> dict[Place, np.ndarray]:
+    """Reads what a file has of a network's arrays, in our layouts."""
     tensors, scalings = _read(path, network)
     if network.input_scaling not in scalings:
         raise WeightFileError(
@@ -80,29 +131,8 @@ def load(path: str | os.PathLike, network: Network, variables: Mapping) -> dict:
             "input_scaling"
         )
     tensors = _fitting(path, network, tensors)
-    flat = traverse_util.flatten_dict(dict(variables))
-    drawn = set()
-    for place in flat:
-        if "aux" in place:
-            continue
-        name = _name(network, place)
-        if name in tensors:
-            flat[place] = _to_flax(tensors[name])
-        else:
-            drawn.add("/".join(place[1:-1]))
-    for place in flat:
-        if "aux" in place:
-            collection = MAIN if place[0] == AUX else place[0]
-            main = ("main" if part == "aux" else part for part in place[1:])
-            flat[place] = np.array(flat[collection, *main])
-    logger.info(
-        "Read %d tensors of %s; drawn at random: %s.%s",
-        len(tensors),
-        path,
-        ", ".join(sorted(drawn)) or "nothing",
-        " The auxiliary batch norm is a copy of the main one." if network.dual else "",
-    )
-    return traverse_util.unflatten_dict(flat)
+    names = {place: _name(network, place) for place in places}
+    return {place: _to_flax(tensors[name]) for place, name in names.items() if name in tensors}
 
 
 def convert(model: str, source: str | os.PathLike, target: str | os.PathLike) -> None:
@@ -110,8 +140,8 @@ def convert(model: str, source: str | os.PathLike, target: str | os.PathLike) ->
 
     Args:
       model: a key of `MODELS`.
-      source: any file that `load` takes. If its name ends as torchvision's do, in the first eight
-        digits of its SHA-256, they are compared.
+      source: any file that `load` takes, or `auto` for the official one. If its name ends as
+        torchvision's do, in the first eight digits of its SHA-256, they are compared.
       target: the file to write, with torchvision's names and layouts.
 
     Raises:
@@ -119,8 +149,10 @@ def convert(model: str, source: str | os.PathLike, target: str | os.PathLike) ->
     """
     name, settings = MODELS[model]
     network = NETWORKS[name](num_classes=1000, **settings)
+    if source == AUTO:
+        source = official_file(published_as(name, settings.get("batch_norm", True)))
     tensors, scalings = _read(source, network)
-    classifier = tensors.get(f"{network.file_classifier}.bias")
+    classifier = tensors.get(f"{_file_head(network).get('classifier')}.bias")
     if classifier is not None:
         network = network.clone(num_classes=classifier.size)
     digest = hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()
@@ -145,30 +177,15 @@ def convert(model: str, source: str | os.PathLike, target: str | os.PathLike) ->
 def _read(path: str | os.PathLike, network: Network) -> tuple[dict, tuple[str, ...]]:
     """Reads a file: its tensors as torchvision has them, and the input scalings that go with it."""
     tensors = read(path)
+    if all(name.startswith("module.") for name in tensors):  # torch.nn.DataParallel
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    classifier = f"{network.file_head.get('classifier')}.weight"
+    if classifier in tensors and tensors[classifier].shape[2:] == (1, 1):  # a convolution there
+        tensors[classifier] = tensors[classifier][:, :, 0, 0]
     if "block1_conv1.kernel" in tensors:
-        return _from_keras(tensors), ("caffe",)
+        return from_keras(tensors), ("caffe",)
     scaling = read_metadata(path).get("input_scaling")
     return tensors, (scaling,) if scaling else network.file_scalings()
-
-
-def _from_keras(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names and lays out Keras's VGG16 as torchvision does; unknown tensors keep their names."""
-    network = NETWORKS["vgg16"](num_classes=2, batch_norm=False)
-    convs = {
-        f"block{stage}_conv{i}": network.file_name((f"conv{stage}_{i}", "conv"))
-        for stage, (_, count) in enumerate(STAGES, start=1)
-        for i in range(1, count + 1)
-    }
-    dense = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
-    result = {}
-    for name, tensor in tensors.items():
-        layer, _, leaf = name.rpartition(".")
-        if layer == "block1_conv1" and leaf == "kernel":
-            tensor = tensor[:, :, ::-1]  # BGR to RGB
-        if leaf == "kernel" and tensor.ndim == 4:
-            tensor = tensor.transpose(3, 2, 0, 1)
-        result[f"{(convs | dense).get(layer, layer)}.{_LEAVES.get(leaf, leaf)}"] = tensor
-    return result
 
 
 def _fitting(
@@ -186,16 +203,8 @@ def _fitting(
         for place, leaf in traverse_util.flatten_dict(dict(shapes)).items()
     }
     wanted.pop(None, None)
-    bias = f"{network.file_classifier}.bias"
-    if bias in wanted and (bias not in tensors or tensors[bias].shape != wanted[bias]):
-        if bias in tensors:
-            logger.info(
-                "The classifier of %s has %d classes, the data %d: it is drawn at random.",
-                path,
-                tensors[bias].size,
-                network.num_classes,
-            )
-        del wanted[bias], wanted[f"{network.file_classifier}.weight"]
+    for name in _without_head(path, network, tensors):
+        del wanted[name]
     faults = {
         "missing": [name for name in wanted if name not in tensors],
         "unknown": [
@@ -230,6 +239,33 @@ def _fitting(
     return {name: tensors[name] for name in wanted}
 
 
+def _without_head(
+    path: str | os.PathLike, network: Network, tensors: Mapping[str, np.ndarray]
+) -> list[str]:
+    """Names what is not read of the head: all if the file has another, or its classifier alone."""
+    head = _file_head(network)
+    names = [f"{module}.{leaf}" for module in head.values() for leaf in ("weight", "bias")]
+    if not any(name in tensors for name in names):
+        return names
+    bias = tensors.get(f"{head['classifier']}.bias")
+    if bias is None or bias.size == network.num_classes:
+        return []
+    logger.info(
+        "The classifier of %s has %d classes, the data %d: it is drawn at random.",
+        path,
+        bias.size,
+        network.num_classes,
+    )
+    return names[-2:]  # the classifier is the last module
+
+
+def _file_head(network: Network) -> Mapping[str, str]:
+    """Returns how files name the modules of the head; nothing if they have none like it."""
+    convs = len(network.file_head) - 1
+    plain = convs == 0 or not (network.batch_norm and network.head_batch_norm)
+    return network.file_head if network.head_convs == convs and plain else {}
+
+
 def _name(network: Network, place: Place) -> str | None:
     """Returns the name in the file of an array, None if files do not have it."""
     _, *module, leaf = (part for part in place if part != "main")
@@ -237,10 +273,10 @@ def _name(network: Network, place: Place) -> str | None:
         return None
     if not module[0].startswith("head"):
         prefix = network.file_name(tuple(module))
-    elif module == ["head", "classifier"] and network.head_convs == 0 and network.file_classifier:
-        prefix = network.file_classifier
-    else:
+    elif module[0] != "head" or module[1] not in _file_head(network):
         return None
+    else:
+        prefix = _file_head(network)[module[1]]
     return f"{prefix}.{_LEAVES[leaf]}"
 
 

@@ -97,7 +97,11 @@ def test_accepts_windows_line_ends_byte_order_mark_and_final_newlines(tmp_path):
         ("class_labels", None, r"class_labels.txt does not exist"),
         ("class_labels", [*LABELS, "a/2.png,1"], r"line 4: image 'a/2.png' again"),
         ("class_labels", [*LABELS[:2], "b/3.png,cat"], r"line 3: 'cat' is not an integer"),
-        ("class_labels", [*LABELS[:2], "b/3.png,1.0"], r"line 3: '1.0' is not an integer"),
+        (
+            "class_labels",
+            [*LABELS[:2], "b/3.png,1.5"],
+            r"line 3: '1.5' is not an integer; round it",
+        ),
         ("class_labels", [*LABELS[:2], "b/3.png,-1"], r"line 3: label -1 of 'b/3.png'"),
         ("class_labels", [*LABELS[:2], "b/3.png,7"], r"line 3: label 7 .* expected 0 to 4"),
         ("class_labels", [*LABELS[:2], "b/3.png,99999999999999999999"], r"line 3: 9+ is out of"),

@@ -1,0 +1,1 @@
+"""Annotations of other programs, COCO, Pascal VOC and YOLO, as the metadata of a split."""

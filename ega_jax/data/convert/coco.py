@@ -1,0 +1,108 @@
+"""Reads COCO's instance files: JSON with `images`, `categories` and `annotations`.
+
+Source: https://cocodataset.org/#format-data. Boxes are x, y, width, height; regions are polygons or
+run lengths.
+"""
+
+import functools
+import json
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from ega_jax.data.convert.annotations import Annotations, Object, Picture
+from ega_jax.data.convert.regions import fill, run_lengths
+from ega_jax.data.source import DataError
+
+
+def read_coco(path: str) -> Annotations:
+    """Reads one file, which is one split.
+
+    Raises:
+      DataError: it is no such file; names it and the entry.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    try:
+        images = _entries(content, "images", {"id": None, "file_name": str})
+        categories = _entries(content, "categories", {"id": None, "name": str})
+        annotations = _entries(content, "annotations", {"image_id": None, "category_id": None})
+        names = {one["id"]: one["name"] for one in sorted(categories, key=lambda one: one["id"])}
+        of_image = defaultdict(list)
+        for number, one in enumerate(annotations):
+            if one["category_id"] not in names:
+                raise DataError(f"annotations[{number}]: no category {one['category_id']!r}")
+            of_image[one["image_id"]].append((f"annotations[{number}]", one))
+        pictures = [_picture(one, of_image.pop(one["id"], []), names, path) for one in images]
+        if of_image:
+            place, one = next(iter(of_image.values()))[0]
+            raise DataError(f"{place}: no image {one['image_id']!r}")
+    except DataError as error:
+        raise DataError(f"{path}: {error}; expected an instances file of COCO") from error
+    except (TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: unexpected {error}; expected an instances file of COCO"
+        ) from error
+    if len(set(names.values())) < len(names):
+        raise DataError(f"{path}: two categories have the same name; rename one")
+    return Annotations(tuple(pictures), tuple(names.values()))
+
+
+def _entries(content: Any, key: str, needed: dict[str, type | None]) -> list[dict]:
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise DataError(f"has no list {key!r}")
+    for number, entry in enumerate(entries):
+        for name, kind in needed.items():
+            value = entry.get(name) if isinstance(entry, dict) else None
+            if not isinstance(value, kind or (int, str)):
+                raise DataError(f"{key}[{number}] has no {name!r}")
+    return entries
+
+
+def _picture(entry: dict, objects: list[tuple[str, dict]], names: dict, path: str) -> Picture:
+    size = entry.get("width"), entry.get("height")
+    if not all(isinstance(side, int) and side > 0 for side in size):
+        size = None
+    made = tuple(_object(place, one, names) for place, one in objects)
+    file = entry["file_name"].replace("\\", "/")
+    return Picture(file, f"{path}: {file}", size, lambda size: made)
+
+
+def _object(place: str, entry: dict, names: dict) -> Object:
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise DataError(f"{place} has no bbox [x, y, width, height]")
+    x, y, width, height = map(float, box)
+    shape = entry.get("segmentation")
+    region: Any = None
+    if isinstance(shape, dict):
+        counts = shape.get("counts")
+        if not isinstance(counts, str | list):
+            raise DataError(f"{place}: segmentation has no counts")
+        region = functools.partial(run_lengths, counts)
+    elif isinstance(shape, list) and shape:
+        polygons = [_polygon(place, points) for points in shape]
+        region = functools.partial(fill, polygons)
+
+    crowd = entry.get("iscrowd") == 1
+    return Object(names[entry["category_id"]], (x, y, x + width, y + height), region, crowd)
+
+
+def _polygon(place: str, points: Any) -> np.ndarray:
+    if (
+        not isinstance(points, list)
+        or len(points) < 6
+        or len(points) % 2
+        or not all(map(_is_number, points))
+    ):
+        raise DataError(f"{place}: segmentation has a polygon that is not [x, y, x, y, x, y, ...]")
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
