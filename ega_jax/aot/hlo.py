@@ -76,7 +76,7 @@ def _instructions(text: str) -> tuple[dict[str, list[tuple[str, str, str]]], dic
         elif match := _ANY_INSTRUCTION.match(line):
             name, *instruction = match.groups()
             shapes[name] = instruction[0]
-            current.append(tuple(instruction))
+            current.append((instruction[0], instruction[1], instruction[2]))
     return computations, shapes
 
 

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
@@ -14,6 +13,7 @@ import optax
 from ega_jax.config import build
 from ega_jax.data.source import DataError
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
+from ega_jax.models.network import Network
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
 
@@ -76,7 +76,7 @@ def lower_steps(
         }
         return _abstract(arrays, placement.by_example)
 
-    train_step = jit_train_step(config, model, tx, placement)
+    train_step: Any = jit_train_step(config, model, tx, placement)
     eval_step = Evaluator(config, model, placement).step
     return {
         "train": train_step.lower(state, batch(config.batch_size)),
@@ -95,7 +95,7 @@ def lower_update(
 
 def _abstract_state(
     config: ml_collections.ConfigDict, facts: DataFacts, placement: Placement
-) -> tuple[nn.Module, optax.GradientTransformation, steps.TrainState]:
+) -> tuple[Network, optax.GradientTransformation, steps.TrainState]:
     """Builds network and optimizer, and the shapes of a training state on every device."""
     num_images = facts.num_images or round(config.steps * config.batch_size / config.epochs)
     model = build.model(config, facts.num_classes)
@@ -107,7 +107,7 @@ def _abstract_state(
 
 def jit_train_step(
     config: ml_collections.ConfigDict,
-    model: nn.Module,
+    model: Network,
     tx: optax.GradientTransformation,
     placement: Placement,
 ) -> Callable:

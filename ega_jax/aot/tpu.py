@@ -9,6 +9,7 @@ import importlib.util
 import math
 import os
 import re
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -87,7 +88,7 @@ class Topology:
         jax.config.update("jax_platforms", "cpu")
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
-        settings = {"num_slices": self.num_slices}
+        settings: dict[str, Any] = {"num_slices": self.num_slices}
         if math.prod(self.shape) == 1:
             settings["chips_per_host_bounds"] = (1, 1, 1)  # the default, 2x2x1, would not divide it
         if self.chip_name == "v4":

@@ -17,7 +17,7 @@ from ega_jax.data.files import folder
 from ega_jax.data.files.headers import REFUSE, SKIP, SKIP_AGAIN
 from ega_jax.data.hierarchy import read_hierarchy
 from ega_jax.data.source import SPLITS, DataError, Source
-from ega_jax.methods import CAM, METHODS
+from ega_jax.methods import METHODS, Method
 from ega_jax.methods.danet import DANet
 from ega_jax.methods.readers import READERS, Reader, check_layer
 from ega_jax.models import NETWORKS, Network
@@ -147,7 +147,7 @@ Opener = Callable[[ml_collections.ConfigDict, str, Sequence[str] | None], Source
 SOURCES: dict[str, Opener] = {"folder": _folder, "tfds": _tfds, "creatures": _creatures}
 
 
-def method(config: ml_collections.ConfigDict) -> CAM:
+def method(config: ml_collections.ConfigDict) -> Method:
     """Builds the method, of the fields of its section.
 
     Raises:

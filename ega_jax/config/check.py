@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Any
 
 import ml_collections
 
@@ -318,7 +319,7 @@ def _check_method(config: ml_collections.ConfigDict) -> None:
     )
 
 
-def _get(config: ml_collections.ConfigDict, field: str) -> object:
+def _get(config: ml_collections.ConfigDict, field: str) -> Any:
     for name in field.split("."):
         if name not in config:
             raise ConfigError(

@@ -16,7 +16,7 @@ A batch is a dict of NumPy arrays, read-only, b = examples per process:
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def train_batches(
     process_count: int = 1,
     prefetch: int = 2,
     num_threads: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Makes the training batches of steps `start_step` to `num_steps` - 1 for one process.
 
     Each pass over the data is another permutation; batches run on across its end, so nothing is
@@ -120,7 +120,7 @@ def eval_batches(
     process_count: int = 1,
     prefetch: int = 2,
     num_threads: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Makes the evaluation batches for one process: every image once over all processes, in order.
 
     All processes make the same number of batches of the same shape. The last global batch is
@@ -196,7 +196,7 @@ def _batches(
     transform: Callable[[Any, Any], Any],
     prefetch: int,
     num_threads: int | None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Builds the pipeline now, so that mistakes show now, and return its iterator.
 
     `index_at`, `is_real` and `transform` are graph code that takes an example's global position.
@@ -238,7 +238,7 @@ def _batches(
 
 def _iterate(
     source: Source, dataset: Any, steps: range, indices: Callable[[int], list[int]]
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     iterator = dataset.as_numpy_iterator()
     for step in steps:
         try:

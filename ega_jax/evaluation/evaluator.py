@@ -16,6 +16,7 @@ from ega_jax.data.pipeline import eval_batches
 from ega_jax.data.source import Source
 from ega_jax.evaluation.overlays import Example, gather
 from ega_jax.evaluation.scores import Scores
+from ega_jax.models.network import Network
 from ega_jax.models.norm import MAIN
 from ega_jax.runtime import distributed
 from ega_jax.runtime.checkpoints import restore
@@ -50,11 +51,11 @@ def restore_variables(path: Any, model: nn.Module, image_size: int, placement: P
 class Evaluator:
     """Scores splits with one compiled step."""
 
-    def __init__(self, config: ml_collections.ConfigDict, model: nn.Module, placement: Placement):
+    def __init__(self, config: ml_collections.ConfigDict, model: Network, placement: Placement):
         """Prepares the steps; the first batch compiles them."""
         self.config = config
         self.placement = placement
-        shardings = {
+        shardings: dict[str, Any] = {
             "in_shardings": (placement.replicated, placement.by_example),
             "out_shardings": placement.by_example,
         }

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def gather(examples: Mapping[int, Example]) -> dict[int, Example]:
         for index, example in examples.items()
         for name in fields
     }
-    every = {
+    every: dict[str, Any] = {
         name: value if value.ndim else value.item()
         for part in distributed.gather(columns)
         for name, value in part.items()

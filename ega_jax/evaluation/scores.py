@@ -10,7 +10,7 @@ from ega_jax import localization
 from ega_jax.data.source import Source
 from ega_jax.evaluation.records import Records
 
-_PARTS = {
+_PARTS: dict[str, Any] = {
     "boxes": localization.BoxCounts,
     "pixels": localization.PixelCounts,
     "records": Records,
@@ -124,7 +124,7 @@ class Scores:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Returns everything as arrays by `<part>/<name>`, to be saved or sent to a process."""
-        arrays = {name: np.int64(getattr(self, name)) for name in _counts()}
+        arrays: dict[str, Any] = {name: np.int64(getattr(self, name)) for name in _counts()}
         for name in _PARTS:
             part = getattr(self, name)
             if part is not None:
@@ -140,7 +140,7 @@ class Scores:
             prefix = f"{name}/"
             own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             parts[name] = kind.from_arrays(own) if name in arrays else None
-        return cls(**parts, **{name: int(arrays[name]) for name in _counts()})
+        return cls(**parts | {name: int(arrays[name]) for name in _counts()})
 
     @property
     def selection(self) -> float:

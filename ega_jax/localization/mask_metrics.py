@@ -1,6 +1,6 @@
 """Pixel average precision (PxAP), pooled over the pixels of the whole data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -175,10 +175,11 @@ def weighted_pixels(
     Returns:
       B counts, to seven digits.
     """
-    inside, outside = (
-        weighted_sums(weights, lambda some, part=part: part[some].astype(np.float32))
-        for part in (foreground, background)
-    )
+
+    def rows_of(part: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda some: part[some].astype(np.float32)
+
+    inside, outside = (weighted_sums(weights, rows_of(part)) for part in (foreground, background))
     return [
         PixelCounts.from_arrays({"thresholds": thresholds, "foreground": f, "background": b})
         for f, b in zip(inside, outside, strict=True)

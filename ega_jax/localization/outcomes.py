@@ -110,7 +110,7 @@ def pack(outcome: BoxOutcome, num_thresholds: int, map_size: int) -> dict[str, n
     correct = np.zeros((*_KINDS, size), bool)
     correct[..., :used] = outcome.correct
     return {
-        "highest": np.uint8(outcome.highest),
+        "highest": np.array(outcome.highest, np.uint8),
         "largest": largest,
         "correct": np.packbits(correct),
     }

@@ -18,6 +18,7 @@ third layer in the head there, before the classifier, and here behind Mixed_6b.
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -54,7 +55,7 @@ class ADL(Method):
         return dict.fromkeys(STAGES[network], layer)
 
 
-def _layer(network: Network, name: str, x: jax.Array, mode: Mode, **settings: float) -> jax.Array:
+def _layer(network: Network, name: str, x: jax.Array, mode: Mode, **settings: Any) -> jax.Array:
     """Puts the layer behind a stage; see `network.Insert`."""
     del network
     return AttentionDropout(**settings, name=name)(x, train=mode["train"])

@@ -52,7 +52,7 @@ def saliency(forward: Forward, images: jax.Array, classes: jax.Array) -> jax.Arr
     return jnp.abs(jax.grad(score)(images)).max(axis=-1)
 
 
-def cell_means(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
+def cell_means(maps: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """Averages maps `[B, H, W]` over the cells of a coarser grid, `size` cells high and wide."""
 
     def shares(pixels: int, cells: int) -> jax.Array:

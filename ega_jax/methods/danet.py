@@ -88,7 +88,7 @@ class DANet(Method):
         ranks = jnp.argsort(jnp.argsort(-view.logits, axis=-1), axis=-1)
         rank = jnp.take_along_axis(ranks, classes, axis=1)
         size = max(out[f"maps_{level}"].shape[1] for level in LEVELS)
-        total = 0.0
+        total = jnp.zeros(())
         for level in LEVELS:
             order = jnp.argsort(-logits[level], axis=-1)
             label = jnp.take_along_axis(order, jnp.minimum(rank, order.shape[1] - 1), axis=1)

@@ -18,6 +18,7 @@ other channels by a softmax over k, of the image seen through f_k scaled to [0, 
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -85,7 +86,7 @@ def check_layer(model: nn.Module, layer: str, image_size: int) -> None:
 
     def look(key: jax.Array, images: jax.Array) -> jax.Array:
         variables = model.init(key, images, train=False)
-        forward = functools.partial(model.apply, variables, train=False)
+        forward: Any = functools.partial(model.apply, variables, train=False)
         return _apply(forward, images, layer)[1]
 
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)

@@ -24,6 +24,7 @@ head as wide on VGG16 as elsewhere (512 there).
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ def guided_head(
     del labels
     logits, out = network.head("head", mode)(last(features))
     small = {"num_classes": 1, "convs": 1, "batch_norm": False, "dropout": 0.0}
-    half = {"features": max(1, network.head_features // 2)}
+    half: dict[str, Any] = {"features": max(1, network.head_features // 2)}
     common_part = network.head("head_b", mode, **small, **half)
     for name, stage in zip(("b1", "b2"), branches, strict=True):
         own_part = ConvBlock(**half, **network.common, name=f"head_{name}")

@@ -71,6 +71,7 @@ class ConvBlock(nn.Module):
         if not isinstance(padding, str):
             sides = (k // 2 if padding is None else padding for k in kernel)
             padding = [(side, side) for side in sides]
+        promote: Any = _constant_bias if self.batch_norm and train else promote_dtype
         x = nn.Conv(
             self.features,
             kernel,
@@ -80,7 +81,7 @@ class ConvBlock(nn.Module):
             use_bias=self.use_bias,
             kernel_init=he_normal_fan_out(self.groups),
             dtype=self.dtype,
-            promote_dtype=_constant_bias if self.batch_norm and train else promote_dtype,
+            promote_dtype=promote,
             name="conv",
         )(x)
         if self.batch_norm:

@@ -73,7 +73,7 @@ class EfficientNetLite0(Network):
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every block through `stage`."""
-        block = functools.partial(
+        block: Block = functools.partial(
             ConvBlock,
             padding="SAME",
             use_bias=False,

@@ -161,7 +161,8 @@ class Network(nn.Module):
             "dropout": self.dropout,
             **self.common,
         }
-        return functools.partial(ConvHead(**settings | attributes, name=name), **mode)
+        head: Callable = ConvHead(**settings | attributes, name=name)
+        return functools.partial(head, **mode)
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: Mode) -> None:
         """Passes the features of every stage through `stage`, the head's input last.

@@ -50,7 +50,7 @@ class ResNet50(Network):
 
     def trunk(self, x: jax.Array, stage: Stage, common: dict, mode: dict) -> None:
         """Passes the features of every stage through `stage`."""
-        block = functools.partial(ConvBlock, batch_norm=True, use_bias=False, **common)
+        block: Block = functools.partial(ConvBlock, batch_norm=True, use_bias=False, **common)
         x = block(scale(64, self.width), 7, strides=2, name="conv1")(x, **mode)
         x = max_pool(stage("conv1", x), 3, 2, padding=1)
         strides = {2: 2, 3: 2 if self.feature_stride >= 16 else 1}

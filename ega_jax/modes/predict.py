@@ -56,7 +56,8 @@ def predict(
             "classes"
         )
     localizer = Localizer.load(path, config=config)
-    pictures, skipped = _Waiting(there), []
+    pictures = _Waiting(there)
+    skipped: list[dict] = []
     predictions = []
     found = localizer.each(
         pictures.read(skipped), top_k=config.predict.top_k, boxes=config.predict.boxes

@@ -9,7 +9,7 @@ hence the checksums.
 
 import json
 import logging
-import pathlib
+import os
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        workdir: str | pathlib.Path,
+        workdir: str | os.PathLike,
         *,
         keep: int,
         run: Mapping[str, Any] | None = None,
@@ -110,7 +110,7 @@ class Checkpoints:
             except CheckpointError as error:
                 logger.warning("%s", error)
                 self._set_aside("best", step)
-        score = float(distributed.gather({"score": np.float64(score)})[0]["score"])
+        score = float(distributed.gather({"score": np.array(score)})[0]["score"])
         self._best.reload()
         return score
 
@@ -122,7 +122,7 @@ class Checkpoints:
         logger.info("Checkpoint %s/%d moved to %s.", name, step, target)
 
 
-def find(workdir: str | pathlib.Path, which: str) -> epath.Path:
+def find(workdir: str | os.PathLike, which: str) -> epath.Path:
     """Returns the folder of a checkpoint.
 
     Args:
@@ -149,7 +149,7 @@ def find(workdir: str | pathlib.Path, which: str) -> epath.Path:
     raise CheckpointError(f"no checkpoint {which!r} in {folder}; there are: {_choices(folder)}")
 
 
-def workdir_of(path: str | pathlib.Path) -> epath.Path | None:
+def workdir_of(path: str | os.PathLike) -> epath.Path | None:
     """Returns the workdir that a checkpoint lies in, also one set aside; None if it was copied."""
     for parent in epath.Path(path).absolute().parents:
         if parent.name == "checkpoints":
@@ -157,7 +157,7 @@ def workdir_of(path: str | pathlib.Path) -> epath.Path | None:
     return None
 
 
-def step_of(path: str | pathlib.Path) -> int:
+def step_of(path: str | os.PathLike) -> int:
     """Returns the number of updates that a checkpoint has seen.
 
     Raises:
@@ -168,14 +168,12 @@ def step_of(path: str | pathlib.Path) -> int:
     return int(manifest.get("step", epath.Path(path).name.partition(".")[0]))
 
 
-def exist(workdir: str | pathlib.Path) -> bool:
+def exist(workdir: str | os.PathLike) -> bool:
     """Says whether a run has a checkpoint to go on from."""
     return bool(_steps(epath.Path(workdir) / "checkpoints" / "last"))
 
 
-def restore(
-    path: str | pathlib.Path, template: Any, *, sharding: Any, partial: bool = False
-) -> Any:
+def restore(path: str | os.PathLike, template: Any, *, sharding: Any, partial: bool = False) -> Any:
     """Reads a checkpoint into the structure of `template`.
 
     Args:
@@ -209,7 +207,7 @@ def restore(
     return state
 
 
-def read_manifest(path: str | pathlib.Path) -> dict:
+def read_manifest(path: str | os.PathLike) -> dict:
     """Reads what is known of a checkpoint without its arrays.
 
     Returns:

@@ -27,7 +27,7 @@ def enable(workdir: str | os.PathLike) -> str:
     Returns:
       The folder; empty if JAX's own setting turns the cache off.
     """
-    told = jax.config.jax_compilation_cache_dir
+    told = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or told is not None:
         return told or ""
     if "://" in os.fspath(workdir):

@@ -20,7 +20,7 @@ def all_devices() -> list[jax.Device]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter where no such build is installed
-        wanted = jax.config.jax_platforms
+        wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
         asked = f"JAX_PLATFORMS={wanted}" if wanted else "JAX"
         reason = str(error).split("\n")[0] or "there is no such backend"
         raise DeviceError(

@@ -63,7 +63,8 @@ def gather(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     if jax.process_count() == 1:
         return [dict(arrays)]
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    named: dict[str, Any] = dict(arrays)
+    np.savez(buffer, **named)
     mine = np.frombuffer(buffer.getvalue(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(mine.size))
     padded = np.zeros(sizes.max(), np.uint8)

@@ -102,7 +102,8 @@ def view(variables: dict, images: jax.Array, model: nn.Module) -> View:
     """Looks at images `[B, H, W, 3]` uint8 with a trained network, main batch norm only."""
 
     def forward(images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        return model.apply(variables, images, train=False)
+        result: Any = model.apply(variables, images, train=False)
+        return result
 
     images = as_float(images)
     logits, out = forward(images)

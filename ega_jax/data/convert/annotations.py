@@ -86,7 +86,8 @@ def pixel_box(box: tuple[float, ...], size: Size) -> tuple[int, int, int, int] |
         min(max(_round(at) - 1, low), side - 1)
         for at, low, side in zip(box[2:], first, size, strict=True)
     ]
-    return (*first, *last)
+    (x0, y0), (x1, y1) = first, last
+    return x0, y0, x1, y1
 
 
 def read_names(path: str) -> tuple[str, ...]:

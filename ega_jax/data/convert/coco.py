@@ -4,13 +4,14 @@ Source: https://cocodataset.org/#format-data. Boxes are x, y, width, height; reg
 run lengths.
 """
 
+import functools
 import json
 from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
-from ega_jax.data.convert.annotations import Annotations, Object, Picture, Size
+from ega_jax.data.convert.annotations import Annotations, Object, Picture
 from ega_jax.data.convert.regions import fill, run_lengths
 from ega_jax.data.source import DataError
 
@@ -78,19 +79,15 @@ def _object(place: str, entry: dict, names: dict) -> Object:
         raise DataError(f"{place} has no bbox [x, y, width, height]")
     x, y, width, height = map(float, box)
     shape = entry.get("segmentation")
-    region = None
+    region: Any = None
     if isinstance(shape, dict):
         counts = shape.get("counts")
         if not isinstance(counts, str | list):
             raise DataError(f"{place}: segmentation has no counts")
-
-        def region(size: Size) -> np.ndarray:
-            return run_lengths(counts, size)
+        region = functools.partial(run_lengths, counts)
     elif isinstance(shape, list) and shape:
         polygons = [_polygon(place, points) for points in shape]
-
-        def region(size: Size) -> np.ndarray:
-            return fill(polygons, size)
+        region = functools.partial(fill, polygons)
 
     crowd = entry.get("iscrowd") == 1
     return Object(names[entry["category_id"]], (x, y, x + width, y + height), region, crowd)

@@ -259,7 +259,8 @@ def _write_masks(one: _Labelled, out: str, split: str) -> tuple[str, str]:
         Image.fromarray(np.any(regions, axis=0)).save(buffer, "PNG")
         names.append(f"{split}/{one.image_id}{end}")
         files.write_bytes(os.path.join(out, MASKS, names[-1]), buffer.getvalue())
-    return tuple(names)
+    mask, ignored = names
+    return mask, ignored
 
 
 def _area(boxes: Sequence[tuple[int, int, int, int]]) -> int:

@@ -4,6 +4,7 @@ A line is `class x y width height`, the middle and the sides of a box, or `class
 polygon; in shares of the picture's width and height. Source: https://docs.ultralytics.com/datasets.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -45,7 +46,7 @@ def read_yolo(folder: str, images: str, names: Sequence[str]) -> Annotations:
         stem = os.path.splitext("/".join(parts))[0]
         rows = [_row(line, f"{path}, line {n}", names) for n, line in _lines(path)]
         file = only_picture(there.get(stem, []), path)
-        pictures.append(Picture(file, path, None, lambda size, rows=rows: _objects(rows, size)))
+        pictures.append(Picture(file, path, None, functools.partial(_objects, rows)))
     if not pictures:
         raise DataError(f"{folder} holds no .txt file of labels")
     return Annotations(tuple(pictures), tuple(names))

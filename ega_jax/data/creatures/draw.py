@@ -130,7 +130,7 @@ def _clutter(colours: np.ndarray, rng: np.random.Generator, size: int) -> list[L
     hue, lightness = rng.uniform(size=PIECES), rng.uniform(0.15, 0.85, PIECES)
     step = np.where(lightness < 0.5, 1, -1) * rng.uniform(0.2, 0.45, PIECES)
     other_hue = hue + rng.uniform(-0.3, 0.3, PIECES)
-    layers = []
+    layers: list[Layer] = []
     for i, kind in enumerate(rng.integers(len(CLUTTER_SHAPES), size=PIECES)):
         first = CLUTTER + 2 * i
         colours[first] = hue[i], lightness[i], 0.2

@@ -93,7 +93,7 @@ def _clip(
 
 def _beyond(ends: np.ndarray, size: int) -> np.ndarray:
     """Tells whether both ends of edges `[2, 2, edges]` are beyond the same border: `[2, edges]`."""
-    return (ends < 0).all(axis=0) | (ends >= size).all(axis=0)
+    return np.asarray((ends < 0).all(axis=0) | (ends >= size).all(axis=0))
 
 
 def _spans(y0, y1, start, end, top, size) -> tuple[np.ndarray, np.ndarray]:

@@ -73,5 +73,5 @@ def creatures(
 
 def _box(mask: np.ndarray) -> np.ndarray:
     """Returns the mask's bounding box `[1, 4]`: x and y of its first and of its last pixels."""
-    (xs,), (ys,) = mask.any(axis=0).nonzero(), mask.any(axis=1).nonzero()
+    (xs,), (ys,) = np.nonzero(mask.any(axis=0)), np.nonzero(mask.any(axis=1))
     return np.array([[xs[0], ys[0], xs[-1], ys[-1]]], np.int64)

@@ -55,7 +55,7 @@ def open_split(
     """
     if not os.path.isdir(root):
         raise DataError(f"no image folder {root!r}; set --config.data.root")
-    common = {
+    common: dict[str, Any] = {
         "class_names": class_names,
         "check_files": check_files,
         "apply_exif": apply_exif,

@@ -76,8 +76,8 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def subfolders(root: str | os.PathLike) -> list[str]:
     """Lists the names of the folders in a folder that are somebody's, sorted."""
-    with os.scandir(root) as entries:
-        return sorted(e.name for e in entries if not is_nobodys(e.name) and e.is_dir())
+    with os.scandir(os.fspath(root)) as entries:
+        return sorted(str(e.name) for e in entries if not is_nobodys(e.name) and e.is_dir())
 
 
 def name_fault(name: str) -> str:

@@ -168,7 +168,7 @@ def _look(split: Metadata, index: int, files: Files, values: str) -> _Look:
         some = some or bool(inside.any())
         # Masks of one image may differ in size; together they cover it if one does.
         every = bool(every) or bool(inside.all())
-        lossy = lossy or os.fspath(file).lower().endswith((".jpg", ".jpeg"))
+        lossy = lossy or str(file).lower().endswith((".jpg", ".jpeg"))
     return _Look(frozenset(found), some, bool(every), lossy)
 
 

@@ -274,7 +274,7 @@ def _read_localization(folder: pathlib.Path, index_of: dict[str, int]) -> dict:
 def _masks(path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]) -> dict:
     """Groups lines of masks by image, as fields of `Metadata`."""
     positions = _image_positions(path, rows, index_of)
-    masks = [[] for _ in index_of]
+    masks: list[list[str]] = [[] for _ in index_of]
     ignore_masks = [""] * len(index_of)
     for number, ((image_id, mask, *rest), position) in enumerate(
         zip(rows, positions.tolist(), strict=True), start=1

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ega_jax.data.files.metadata import MASKS_FILE, read_metadata
 
@@ -17,7 +17,7 @@ def csv(rows: list[tuple]) -> str:
 def metadata_texts(
     labels: Mapping[str, int],
     sizes: Mapping[str, tuple[int, int]],
-    boxes: Mapping[str, list[tuple[int, ...]]] | None,
+    boxes: Mapping[str, Sequence[tuple[int, ...]]] | None,
 ) -> dict[str, str]:
     """Writes the four files of a split as text.
 

@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any
 
 from ega_jax.data.source import DataError
 
@@ -108,7 +108,7 @@ def _zip_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str) -> 
 class _Bounded:
     """A file of which nobody may read much at once, as tarfile would do with a huge header."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Any) -> None:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
         self._read = file.read
 
@@ -118,13 +118,15 @@ class _Bounded:
         return self._read(size)
 
 
-def _open_tar(file: BinaryIO) -> tarfile.TarFile:
-    return tarfile.open(fileobj=_Bounded(file), mode="r:")
+def _open_tar(file: Any) -> tarfile.TarFile:
+    bounded: Any = _Bounded(file)
+    return tarfile.open(fileobj=bounded, mode="r:")
 
 
 def _tar_members(archive: tarfile.TarFile, path: str, nested: bool) -> Iterator[Member]:
     while (entry := archive.next()) is not None:
-        archive.members.clear()  # else it keeps every member that it has passed
+        # Else it keeps every member that it has passed; the type hints lack the attribute.
+        archive.members.clear()  # type: ignore[attr-defined]
         if entry.isdir():
             continue
         if nested and entry.isreg() and entry.name.endswith(".tar"):

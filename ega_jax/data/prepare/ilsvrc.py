@@ -8,6 +8,7 @@ import re
 import xml.etree.ElementTree
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from typing import Any
 
 from ega_jax.data.files.headers import read_header
 from ega_jax.data.files.listing import walk
@@ -163,7 +164,7 @@ class _Annotation:
         try:
             objects = xml.etree.ElementTree.fromstring(text).findall("object")
             self.wordnet = objects[0].findtext("name")
-            self.boxes = [
+            self.boxes: list[Any] = [
                 tuple(int(one.findtext(f"bndbox/{at}")) for at in ("xmin", "ymin", "xmax", "ymax"))
                 for one in objects
             ]
@@ -194,7 +195,7 @@ def match_names(
       For each folder and hashed name the image, or None: a size differs, files are missing, or
       the sizes are so alike that they would agree by accident.
     """
-    wanted = defaultdict(dict)
+    wanted: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
     for path, size in images.items():
         wanted[path.split("/")[1]][path] = size
     names, chance = {}, 0.0  # the logarithm of the probability that shuffled names agree

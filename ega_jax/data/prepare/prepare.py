@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import os
 import warnings
+from collections.abc import Collection
 
 # TensorFlow comes with what reads image files; its start-up chatter helps nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -130,7 +131,7 @@ def _report(data: DataSet, layout: Layout, subset: bool) -> Report:
     )
     rows, problems = {}, {}
     for split, plan in data.splits.items():
-        listed = {split: plan.images, f"{split} masks": plan.masks}
+        listed: dict[str, Collection[str]] = {split: plan.images, f"{split} masks": plan.masks}
         for name, paths in listed.items():
             found = layout.found[name]
             bad = faults[name, UNREADABLE], faults[name, WRONG_SIZE]

@@ -183,6 +183,9 @@ def _mask_files(
                 f"the record of {contents.image_ids[index]!r} cannot be read ({error.message}); "
                 "get the file, or prepare the data set, again"
             ) from error
-        return tuple([io.BytesIO(mask) for mask in example[key].values.numpy()] for key in features)
+        masks, ignore = (
+            [io.BytesIO(mask) for mask in example[key].values.numpy()] for key in features
+        )
+        return masks, ignore
 
     return files

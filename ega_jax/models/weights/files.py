@@ -8,7 +8,7 @@ there are before memory is taken.
 import contextlib
 import io
 import json
-import pathlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -51,7 +51,7 @@ class WeightFileError(UserError, ValueError):
     """A weights file is missing, damaged, of an unknown format or asks for more than tensors."""
 
 
-def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads all tensors of a file.
 
     Args:
@@ -83,7 +83,7 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     """Reads the metadata of a safetensors file; of a file of another format, which has none, {}.
 
     Raises:
@@ -99,7 +99,7 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
 
 
 def write_safetensors(
-    path: str | pathlib.Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+    path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
     """Writes tensors aside, reads them back, and renames: a killed run leaves no half file.
 

@@ -1,11 +1,12 @@
 """Which files hold the published weights of a network, where they come from, how they are known."""
 
 import dataclasses
+from typing import Any
 
 from ega_jax.models.weights.files import WeightFileError
 
 # Names of published networks -> ours, with the settings under which all of the file is read.
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg16": ("vgg16", {"batch_norm": False}),
     "vgg16_bn": ("vgg16", {"batch_norm": True}),
     "googlenet": ("googlenet", {"batch_norm": True}),

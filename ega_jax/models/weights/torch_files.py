@@ -66,6 +66,7 @@ class _Tensor:
     """
 
     __slots__ = ("parts",)
+    parts: tuple[Any, ...]
 
     def __new__(cls, *parts: Any) -> "_Tensor":
         self = super().__new__(cls)
@@ -139,7 +140,7 @@ def read_zip(data: bytes) -> Iterator[tuple[str, np.ndarray]]:
 
 def read_pickles(data: bytes) -> Iterator[tuple[str, np.ndarray]]:
     """Reads a file of PyTorch before 1.6, a row of pickles and storages; see `read_zip`."""
-    kinds = {}
+    kinds: dict[str, Any] = {}
 
     def resolve(saved_id: Any) -> _Storage:
         storage = _storage(saved_id)
