@@ -2,7 +2,7 @@
 
     python -m ega_jax.main --config=configs/folder.py --config.data.root=DIR
 
-`DIR/<class>/*.jpg` (or png) is enough to train; `DIR/train/<class>/`, `DIR/val/<class>/` and
+`DIR/<class>/*.jpg` (or png, webp, ...) is enough to train; `DIR/train/<class>/`, `DIR/val/<class>/` and
 `DIR/test/<class>/` give classification figures too. With `--config.data.metadata=META`, where
 `META/{train,val,test}` hold the field's text files, boxes or masks are scored:
 
@@ -12,6 +12,9 @@
     localization.txt   path,x0,y0,x1,y1    boxes, one a line; or
                        path,mask,ignore    masks below --config.data.masks
     masks.txt          path,mask,ignore    masks beside boxes
+    class_names.txt    name                in the order of the labels
+
+docs/own_data.md says the rest, and how annotations of COCO, VOC and YOLO become these files.
 
 From scratch, at half the published resolution: a starting point for small sets on modest hardware.
 The argument after a colon chooses another system or a row of the ablation (`configs/rows.py`):

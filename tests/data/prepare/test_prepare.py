@@ -33,7 +33,7 @@ def bad_images():
     """Bad contents for images of 40 x 30, by why."""
     whole = picture((400, 300))
     return {
-        "neither a JPEG nor a PNG": b"<html>",
+        "no picture of a format": b"<html>",
         "truncated or damaged": whole[: len(whole) // 2],
         "exceeds limit": huge_png(),
         "is 41 x 30, but 40 x 30 in image_sizes.txt": picture((41, 30)),
