@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from ega_jax.models.norm import DualBatchNorm
+from ega_jax.ops.cpu import pooling
+from ega_jax.ops.cpu.convolution import Convolution
 
 
 def he_normal_fan_out(groups: int = 1) -> nn.initializers.Initializer:
@@ -81,6 +83,7 @@ class ConvBlock(nn.Module):
             use_bias=self.use_bias,
             kernel_init=he_normal_fan_out(self.groups),
             dtype=self.dtype,
+            conv_general_dilated_cls=Convolution,
             promote_dtype=promote,
             name="conv",
         )(x)
@@ -117,7 +120,7 @@ def max_pool(
         begins = size + 2 * padding - left_over - window + strides  # where one more would begin
         more = ceil_mode and left_over and begins < size + padding
         sides.append((padding, padding + strides - left_over if more else padding))
-    return nn.max_pool(x, (window, window), strides=(strides, strides), padding=sides)
+    return pooling.max_pool(x, window, strides, tuple(sides))
 
 
 def local_response_norm(

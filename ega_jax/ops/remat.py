@@ -11,6 +11,7 @@ import jax
 STAGE = "stage"  # what networks name the features behind each of their stages
 
 _EXPENSIVE = {
+    "convolution",
     "conv_general_dilated",
     "dot_general",
     "reduce_max",

@@ -1,0 +1,273 @@
+"""Convolutions for CPUs: depthwise, to few channels, and the gradient of kernels.
+
+Everything else is XLA's own. What is chosen for which layer was measured, see `docs/cpu.md`.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ega_jax.ops.cpu.platform import by_platform
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+Pairs = tuple[tuple[int, int], tuple[int, int]]
+
+
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: Pairs = ((0, 0), (0, 0)),
+    groups: int = 1,
+) -> jax.Array:
+    """Convolves images with a kernel.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[kh, kw, C / groups, K]`, of the same type.
+      strides: in height and width.
+      padding: zeros before and after in height and width.
+      groups: of channels that see only each other; `C` for a depthwise convolution.
+
+    Returns:
+      `[B, h, w, K]`, of the same type.
+    """
+    return _convolve(x, kernel, strides, padding, groups)
+
+
+class Convolution:
+    """`jax.lax.conv_general_dilated` for `flax.linen.Conv(conv_general_dilated_cls=Convolution)`.
+
+    What is no plain convolution of images, dilated for example, is left to JAX.
+    """
+
+    def __call__(
+        self,
+        lhs: jax.Array,
+        rhs: jax.Array,
+        window_strides: Sequence[int],
+        padding: str | Sequence[tuple[int, int]],
+        lhs_dilation: Sequence[int] | None = None,
+        rhs_dilation: Sequence[int] | None = None,
+        dimension_numbers: Any = None,
+        feature_group_count: int = 1,
+        precision: Any = None,
+    ) -> jax.Array:
+        """Convolves; arguments are those of `jax.lax.conv_general_dilated`."""
+        dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+        numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+        known = lhs.ndim == 4 and numbers == jax.lax.conv_dimension_numbers(
+            lhs.shape, rhs.shape, LAYOUT
+        )
+        if dilated or not known or isinstance(padding, str) or precision is not None:
+            return jax.lax.conv_general_dilated(
+                lhs,
+                rhs,
+                window_strides,
+                padding,
+                lhs_dilation=lhs_dilation,
+                rhs_dilation=rhs_dilation,
+                dimension_numbers=dimension_numbers,
+                feature_group_count=feature_group_count,
+                precision=precision,
+            )
+        return convolve(
+            lhs,
+            rhs,
+            strides=tuple(window_strides),
+            padding=tuple((before, after) for before, after in padding),
+            groups=feature_group_count,
+        )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pairs, groups: int
+) -> jax.Array:
+    return _forward(x, kernel, strides=strides, padding=padding, groups=groups)
+
+
+@jax.tree_util.register_static
+class _Sizes(tuple):
+    """Sides of image and kernel, on their way from the forward to the backward pass."""
+
+
+def _keep(
+    x: Any, kernel: Any, strides: tuple[int, int], padding: Pairs, groups: int
+) -> tuple[jax.Array, tuple]:
+    """Keeps what the gradients that are wanted need, and no more."""
+    y = _convolve(x.value, kernel.value, strides, padding, groups)
+    sizes = _Sizes((x.value.shape[1:3], kernel.value.shape[:2]))
+    return y, (
+        x.value if kernel.perturbed else None,
+        kernel.value if x.perturbed else None,
+        sizes,
+    )
+
+
+def _backward(
+    strides: tuple[int, int], padding: Pairs, groups: int, kept: tuple, gradient: jax.Array
+) -> tuple[jax.Array | None, jax.Array | None]:
+    x, kernel, (image_size, kernel_size) = kept
+    settings = {"strides": strides, "padding": padding, "groups": groups}
+    of_x = of_kernel = None
+    if kernel is not None:
+        of_x = _input_gradient(kernel, gradient, size=image_size, **settings)
+    if x is not None:
+        of_kernel = _kernel_gradient(x, gradient, size=kernel_size, **settings)
+    return of_x, of_kernel
+
+
+_convolve.defvjp(_keep, _backward, symbolic_zeros=True)
+
+
+# The plain formulations: JAX's own, of every platform but the CPU.
+
+
+def _plain(
+    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], padding: Pairs, groups: int
+) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=LAYOUT, feature_group_count=groups
+    )
+
+
+def _plain_input_gradient(
+    kernel: jax.Array, gradient: jax.Array, *, size: tuple[int, int], groups: int, **settings: Any
+) -> jax.Array:
+    channels = groups * kernel.shape[2]
+    x = jax.ShapeDtypeStruct((gradient.shape[0], *size, channels), gradient.dtype)
+    forward = functools.partial(_plain, kernel=kernel, groups=groups, **settings)
+    return jax.linear_transpose(forward, x)(gradient)[0]
+
+
+def _plain_kernel_gradient(
+    x: jax.Array, gradient: jax.Array, *, size: tuple[int, int], groups: int, **settings: Any
+) -> jax.Array:
+    shape = (*size, x.shape[3] // groups, gradient.shape[3])
+    kernel = jax.ShapeDtypeStruct(shape, gradient.dtype)
+    forward = functools.partial(_plain, x, groups=groups, **settings)
+    return jax.linear_transpose(forward, kernel)(gradient)[0]
+
+
+# The formulations for CPUs.
+
+# Output channels below which neighbouring pixels are computed as channels of one convolution.
+_NARROW = 16
+# Bounds on what the kernel's gradient is summed up from as products of shifted images.
+_WIDE, _LARGE = 64, 56 * 56
+
+
+def _depthwise(kernel: jax.Array, groups: int) -> bool:
+    return kernel.shape[2] == 1 and kernel.shape[3] == groups > 1
+
+
+def _cpu(x: jax.Array, kernel: jax.Array, *, strides, padding, groups) -> jax.Array:
+    if _depthwise(kernel, groups):
+        return _sum_of_shifts(x, kernel, strides, padding)
+    pixels = _pixels_at_once(x, kernel, strides, padding, groups)
+    if pixels > 1:
+        return _pixels_as_channels(x, kernel, padding, pixels)
+    return _plain(x, kernel, strides=strides, padding=padding, groups=groups)
+
+
+def _cpu_input_gradient(
+    kernel: jax.Array, gradient: jax.Array, *, size, strides, padding, groups
+) -> jax.Array:
+    if strides != (1, 1) or (groups > 1 and not _depthwise(kernel, groups)):
+        return _plain_input_gradient(
+            kernel, gradient, size=size, strides=strides, padding=padding, groups=groups
+        )
+    # Without strides it is a convolution with the kernel turned round.
+    turned = jnp.flip(kernel, (0, 1))
+    if groups == 1:
+        turned = turned.swapaxes(2, 3)
+    sides = tuple(
+        (k - 1 - before, k - 1 - after)
+        for k, (before, after) in zip(kernel.shape[:2], padding, strict=True)
+    )
+    return _cpu(gradient, turned, strides=(1, 1), padding=sides, groups=groups)
+
+
+def _cpu_kernel_gradient(
+    x: jax.Array, gradient: jax.Array, *, size, strides, padding, groups
+) -> jax.Array:
+    depthwise = groups > 1 and groups == x.shape[3] == gradient.shape[3]
+    wide = groups == 1 and min(x.shape[3], gradient.shape[3]) >= _WIDE
+    large = gradient.shape[1] * gradient.shape[2] >= _LARGE
+    if not depthwise and not (wide and large):
+        return _plain_kernel_gradient(
+            x, gradient, size=size, strides=strides, padding=padding, groups=groups
+        )
+    shape = (*size, x.shape[3] // groups, gradient.shape[3])
+    product = "bhwc,bhwc->c" if depthwise else "bhwc,bhwk->ck"
+    taps = [
+        jnp.einsum(product, pixels, gradient, preferred_element_type=jnp.float32)
+        for pixels in _shifts(x, size, gradient.shape[1:3], strides, padding)
+    ]
+    return jnp.stack(taps).reshape(shape).astype(gradient.dtype)
+
+
+def _sum_of_shifts(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pairs
+) -> jax.Array:
+    """Convolves each channel with its own kernel, a sum of shifted images."""
+    size = [
+        (side + before + after - k) // stride + 1
+        for side, k, stride, (before, after) in zip(
+            x.shape[1:3], kernel.shape[:2], strides, padding, strict=True
+        )
+    ]
+    weights = kernel.reshape(-1, x.shape[3]).astype(jnp.float32)
+    shifts = _shifts(x, kernel.shape[:2], size, strides, padding)
+    return sum(w * s for w, s in zip(weights, shifts, strict=True)).astype(x.dtype)
+
+
+def _shifts(x, kernel_size, size, strides, padding) -> list[jax.Array]:
+    """Returns the pixels `[B, h, w, C]` that each place of a kernel sees, row by row."""
+    sides = [(0, 0, 0), *((before, after, 0) for before, after in padding), (0, 0, 0)]
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), sides)
+    (down, right), (rows, columns) = strides, size
+    return [
+        x[:, i : i + down * (rows - 1) + 1 : down, j : j + right * (columns - 1) + 1 : right]
+        for i in range(kernel_size[0])
+        for j in range(kernel_size[1])
+    ]
+
+
+def _pixels_at_once(x, kernel, strides, padding, groups) -> int:
+    """Returns how many neighbouring pixels to compute as channels: a power of 2, 1 for none."""
+    width = kernel.shape[1]
+    columns = x.shape[2] + sum(padding[1]) - width + 1
+    if groups > 1 or width == 1 or strides[1] != 1 or min(padding[1]) < 0:
+        return 1
+    pixels = 1
+    while columns % (2 * pixels) == 0 and 2 * pixels * kernel.shape[3] <= _NARROW:
+        pixels *= 2
+    return pixels
+
+
+def _pixels_as_channels(x: jax.Array, kernel: jax.Array, padding: Pairs, pixels: int) -> jax.Array:
+    """Convolves with `pixels` copies of the kernel side by side, each a pixel further right.
+
+    A product with few columns leaves most of a processor's registers idle. What it computes more,
+    the zeros beside the kernel, costs less than that.
+    """
+    height, width, channels, features = kernel.shape
+    copies = [jnp.pad(kernel, ((0, 0), (i, pixels - 1 - i), (0, 0), (0, 0))) for i in range(pixels)]
+    wide = jnp.stack(copies, axis=3).reshape(height, -1, channels, pixels * features)
+    y = _plain(x, wide, strides=(1, pixels), padding=padding, groups=1)
+    return y.reshape(*y.shape[:2], -1, features)
+
+
+_forward = by_platform("convolution", _plain, _cpu)
+_input_gradient = by_platform(
+    "convolution_input_gradient", _plain_input_gradient, _cpu_input_gradient
+)
+_kernel_gradient = by_platform(
+    "convolution_kernel_gradient", _plain_kernel_gradient, _cpu_kernel_gradient
+)
