@@ -1,6 +1,8 @@
 """Figures from the saved heat maps of any system: no network, no images, only maps and metadata."""
 
+import functools
 import os
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -9,6 +11,7 @@ from etils import epath
 from ega_jax import localization
 from ega_jax.data.files.folder import split_sources
 from ega_jax.data.source import DataError, Source
+from ega_jax.evaluation import pool
 from ega_jax.evaluation.reports import report_splits
 from ega_jax.evaluation.scores import Scores
 from ega_jax.runtime import files
@@ -25,6 +28,7 @@ def score(
     threshold: float = 0.2,
     threshold_interval: float = 0.001,
     resamples: int = 1000,
+    workers: int | None = None,
 ) -> dict:
     """Scores `<scoremaps>/<image id>.npy` against the field's metadata; writes `results.json`.
 
@@ -39,6 +43,7 @@ def score(
       threshold: the fixed one.
       threshold_interval: distance of the thresholds tried.
       resamples: of the images for 95 % intervals; 0: no intervals.
+      workers: processes that score maps; None: as many as pay. The figures do not depend on it.
 
     Returns:
       What `results.json` holds.
@@ -53,14 +58,28 @@ def score(
     scores = {}
     for split, source in sources.items():
         scores[split] = Scores.empty(source, thresholds)
-        for index, image_id in enumerate(source.image_ids):
-            score_map = _read_map(os.path.join(scoremaps, f"{image_id}.npy"), map_size)
-            scores[split].add(source, index, score_map)
+        images = _images(scores[split], scoremaps, source, map_size)
+        number = pool.worker_count(len(source)) if workers is None else workers
+        for index, outcome in pool.score_images(images, thresholds, number):
+            scores[split].add_outcome(source, index, outcome)
     results = {"scoremaps": os.path.abspath(scoremaps), "map_size": map_size} | report_splits(
         scores, sources, workdir, threshold=threshold, resamples=resamples
     )
     files.write_json(epath.Path(workdir) / "results.json", results)
     return results
+
+
+def _images(
+    scores: Scores, scoremaps: str, source: Source, size: int
+) -> Iterator[tuple[int, Callable[[], localization.ImageMap]]]:
+    """Yields the indices of a split's images, and functions that load them."""
+
+    def load(index):
+        path = os.path.join(scoremaps, f"{source.image_ids[index]}.npy")
+        return scores.request(source, index, _read_map(path, size))
+
+    for index in range(len(source)):
+        yield index, functools.partial(load, index)
 
 
 def _check_files(scoremaps: str, source: Source) -> None:
