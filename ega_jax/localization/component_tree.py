@@ -12,8 +12,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-_FAR = 1 << 28  # beyond any coordinate and flat index
-
 
 class Components(NamedTuple):
     """Components of the foreground, or its holes, at all levels, sorted by level.
@@ -23,7 +21,7 @@ class Components(NamedTuple):
       boxes: `[N, 4]` int32, first and last column and row `x0, y0, x1, y1`, all inclusive.
       area: `[N]` float64, area in pixels of the polygon through the centres of the border pixels,
         less the holes. Zero for holes.
-      order: `[N]` int64, larger for components whose first pixel, row by row, comes later.
+      order: `[N]` integers, larger for components whose first pixel, row by row, comes later.
     """
 
     level: np.ndarray
@@ -50,16 +48,18 @@ class _Tree(NamedTuple):
     parent: np.ndarray  # [R] int64, the branch that absorbs a branch; branch 0 has itself
     ends: np.ndarray  # [R] int64, the level at which it does, above the parent's; -1 for branch 0
     base: np.ndarray  # [R] int64; the cell of a branch at a level is `base - level`
-    branch: np.ndarray  # [C] int64, branch of every cell
-    level: np.ndarray  # [C] int64, level of every cell; falls by one from cell to cell of a branch
-    heads: np.ndarray  # int64, the first cells of the branches that have any
+    lives: np.ndarray  # [R] int64, number of cells of a branch; they follow each other
+    live: np.ndarray  # int64, the branches that have cells
+    heads: np.ndarray  # int64, their first cells
+    level: np.ndarray  # [C] uint8, level of every cell; falls by one from cell to cell of a branch
 
     def cells(self, branch, level):
         """Returns the cells [N] of the components that basins [N] belong to at levels [N]."""
-        branch, level = branch.astype(np.int64), level.astype(np.int64)
+        branch = branch.astype(np.int64)
         gone = np.flatnonzero(self.ends[branch] >= level)
         while len(gone):
-            branch[gone] = above = self.parent[branch[gone]]
+            above = self.parent[branch[gone]]
+            branch[gone] = above
             gone = gone[self.ends[above] >= level[gone]]
         return self.base[branch] - level
 
@@ -93,9 +93,7 @@ def hole_components(heights: np.ndarray) -> Components:
 
 def _frame(heights, value):
     """Surrounds a map by one pixel of `value`: rows end, and no neighbour is off the array."""
-    framed = np.full((heights.shape[0] + 2, heights.shape[1] + 2), value, np.uint16)
-    framed[1:-1, 1:-1] = heights
-    return framed
+    return cv2.copyMakeBorder(heights, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=value)
 
 
 def _grow(heights, connectivity):
@@ -138,7 +136,7 @@ def _follow(above):
     """Follows every pointer [N] to its end."""
     while True:
         further = above[above]
-        if np.array_equal(further, above):
+        if (further == above).all():
             return above
         above = further
 
@@ -180,14 +178,16 @@ def _build_tree(peaks, one, other, levels):
         one, other, levels = one[apart], other[apart], levels[apart]
     while True:  # A parent that has ended by then has no cell there; its own parent stands for it.
         ahead = np.where(ends[parent] >= ends, parent[parent], parent)
-        if np.array_equal(ahead, parent):
+        if (ahead == parent).all():
             break
         parent = ahead
     lives = peaks - ends
-    branch = np.repeat(np.arange(len(peaks)), lives)
-    base = np.cumsum(lives) - lives + peaks
-    level = base[branch] - np.arange(len(branch))
-    return _Tree(parent, ends, base, branch, level, heads=(base - peaks)[lives > 0])
+    first = np.cumsum(lives) - lives
+    base = first + peaks
+    live = np.flatnonzero(lives)
+    level = np.repeat(base.astype(np.uint8), lives)  # modulo 256, which is all that levels need
+    level -= np.arange(len(level), dtype=np.uint32).astype(np.uint8)
+    return _Tree(parent, ends, base, lives, live, first[live], level)
 
 
 def _own_corners(heights, basins, tree):
@@ -202,11 +202,13 @@ def _own_corners(heights, basins, tree):
         (heights[1:-1] > heights[:-2]) & (heights[1:-1] >= heights[2:])
     )
     x, y = columns % width, rows // width
-    corners = np.full((4, len(tree.level)), _FAR)
+    # The smallest type that keeps branches apart in `_components`.
+    kind = np.min_scalar_type(-2 * heights.size * len(tree.parent))
+    corners = np.full((4, len(tree.level)), heights.size, max(kind, np.dtype(np.int32)))
     for pixels, minima in ((columns, ((0, x), (2, -x))), (rows, ((1, rows), (3, -y)))):
         cells = tree.cells(basins.labels[pixels], heights.ravel()[pixels] >> 8)
         for corner, coordinate in minima:
-            np.minimum.at(corners[corner], cells, coordinate)
+            np.minimum.at(corners[corner], cells, coordinate.astype(corners.dtype))
     return corners
 
 
@@ -241,39 +243,39 @@ def _own_doubled_area(heights, basins, tree):
 def _components(heights, basins, tree, area, level):
     """Turns what joins in every cell into the totals of the component, sorted by level."""
     corners = _own_corners(heights, basins, tree)
-    _pass_on(tree, corners, area)
+    _pass_on(tree, corners, area, heights.size)
     # One running minimum over all branches; an offset that falls by branch keeps them apart.
-    offset = tree.branch * (4 * _FAR)
+    offset = np.arange(len(tree.parent), dtype=corners.dtype) * (2 * heights.size)
+    offset = np.repeat(offset, tree.lives)
     for corner in corners:
         corner -= offset
         np.minimum.accumulate(corner, out=corner)
         corner += offset
     sums = np.cumsum(area)
-    before = np.zeros(len(tree.parent))
-    before[tree.branch[tree.heads]] = sums[tree.heads] - area[tree.heads]
-    area = (sums - before[tree.branch]) / 2
+    before = sums[tree.heads] - area[tree.heads]
+    area = (sums - np.repeat(before, tree.lives[tree.live])) / 2
 
     frame = tree.base[0] + 1  # cells
-    level = level[frame:].astype(np.uint8)
-    order = np.argsort(level, kind="stable")
-    level = level[order]
+    order = np.argsort(level[frame:], kind="stable")
     order += frame
+    x0, first, x1, y1 = corners
     boxes = np.empty((len(level), 4), np.int32)
-    first = corners[1][order]
-    boxes[:, 0] = corners[0][order] - 1
-    boxes[:, 1] = first // heights.shape[1] - 1
-    boxes[:, 2] = -1 - corners[2][order]
-    boxes[:, 3] = -1 - corners[3][order]
-    return Components(level, boxes, area[order], first)
+    np.subtract(x0, 1, out=boxes[:, 0])
+    np.subtract(first // heights.shape[1], 1, out=boxes[:, 1])
+    np.subtract(-1, x1, out=boxes[:, 2])
+    np.subtract(-1, y1, out=boxes[:, 3])
+    return Components(level[order], boxes.take(order, axis=0), area[order], first[order])
 
 
-def _pass_on(tree, corners, area):
-    """Adds the total of every branch that ends to the cell that absorbs it, in place."""
-    totals = np.full((4, len(tree.parent)), _FAR)
+def _pass_on(tree, corners, area, far):
+    """Adds the total of every branch that ends to the cell that absorbs it, in place.
+
+    `far` is beyond any coordinate and flat index.
+    """
+    totals = np.full((4, len(tree.parent)), far, corners.dtype)
     areas = np.zeros(len(tree.parent))
-    live = tree.branch[tree.heads]
-    totals[:, live] = np.minimum.reduceat(corners, tree.heads, axis=1)
-    areas[live] = np.add.reduceat(area, tree.heads)
+    totals[:, tree.live] = np.minimum.reduceat(corners, tree.heads, axis=1)
+    areas[tree.live] = np.add.reduceat(area, tree.heads)
     above = tree.parent
     while above.any():  # In every round totals come from twice as far; those of branch 0 are idle.
         for total in totals:
