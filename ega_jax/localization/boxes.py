@@ -6,6 +6,7 @@ the same boxes at all thresholds at once; OpenCV measures only the few contours 
 on the holes they enclose.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -184,12 +185,21 @@ def levels_at(
     Raises:
       ValueError: there is no threshold, or one is outside [0, 1].
     """
-    thresholds = np.asarray(thresholds, np.float64)
+    return _levels_at(highest, np.asarray(thresholds, np.float64).tobytes())
+
+
+@functools.lru_cache(maxsize=16)  # nearly all maps have the same
+def _levels_at(highest, thresholds):
+    """Does what `levels_at` says, for the bytes of the thresholds; the arrays are read only."""
+    thresholds = np.frombuffer(thresholds)
     if not thresholds.size or not ((thresholds >= 0) & (thresholds <= 1)).all():
         raise ValueError(f"Give at least one threshold, all in [0, 1]; these are {thresholds}.")
     levels = (thresholds * highest).astype(np.int64)
     is_wanted = np.bincount(levels) > 0
-    return np.flatnonzero(is_wanted), (np.cumsum(is_wanted) - 1)[levels]
+    result = np.flatnonzero(is_wanted), (np.cumsum(is_wanted) - 1)[levels]
+    for array in result:
+        array.flags.writeable = False
+    return result
 
 
 def _at_levels(components, wanted):
@@ -213,8 +223,10 @@ def _largest_parts(parts, holes, levels, wanted):
     Returns:
       The indices of the nonempty levels [M] and of the components [M].
     """
-    first = np.flatnonzero(np.diff(parts.level, prepend=-1))
-    nonempty, counts = parts.level[first], np.diff(first, append=len(parts.level))
+    ends = np.searchsorted(parts.level, np.arange(len(wanted) + 1))
+    counts = ends[1:] - ends[:-1]
+    nonempty = np.flatnonzero(counts)
+    first, counts = ends[nonempty], counts[nonempty]
     if not len(nonempty):
         return nonempty, first
     hole_areas = _box_areas(holes.boxes, 2)

@@ -72,7 +72,8 @@ def foreground_components(heights: np.ndarray) -> Components:
         up among pixels of one level, which keeps flat steps from looking like maxima.
     """
     heights = _frame(heights, 0)
-    basins, tree = _grow(heights, connectivity=8)
+    basins = _find_basins(heights, connectivity=8)
+    tree = _build_tree(basins.peaks, *_saddles(basins.labels, heights, connectivity=8))
     area = _own_doubled_area(heights, basins, tree)
     return _components(heights, basins, tree, area, tree.level - 1)
 
@@ -87,19 +88,17 @@ def hole_components(heights: np.ndarray) -> Components:
       heights: see `foreground_components`.
     """
     heights = _frame(~heights, 0xFFFF)
-    basins, tree = _grow(heights, connectivity=4)
+    basins = _find_basins(heights, connectivity=4)
+    if len(basins.peaks) == 1:  # the frame's
+        none = np.zeros(0, np.int64)
+        return Components(none.astype(np.uint8), np.zeros((0, 4), np.int32), none * 0.0, none)
+    tree = _build_tree(basins.peaks, *_saddles(basins.labels, heights, connectivity=4))
     return _components(heights, basins, tree, np.zeros(len(tree.level)), 255 - tree.level)
 
 
 def _frame(heights, value):
     """Surrounds a map by one pixel of `value`: rows end, and no neighbour is off the array."""
     return cv2.copyMakeBorder(heights, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=value)
-
-
-def _grow(heights, connectivity):
-    """Builds basins and tree of a framed map; components are those of `levels >= level`."""
-    basins = _find_basins(heights, connectivity)
-    return basins, _build_tree(basins.peaks, *_saddles(basins.labels, heights, connectivity))
 
 
 def _find_basins(heights, connectivity):
@@ -112,23 +111,30 @@ def _find_basins(heights, connectivity):
     flat = heights.ravel()
     ascends = flat[1:] > flat[:-1]
     turns = np.flatnonzero(ascends[1:] != ascends[:-1]) + 1
-    starts, tops = np.append(0, turns[::2] + 1), np.append(0, turns[1::2])
+    starts, tops = np.zeros((2, len(turns) // 2 + 1), np.int64)
+    starts[1:], tops[1:] = turns[::2] + 1, turns[1::2]
     diagonals = (-1, 0, 1) if connectivity == 8 else (0,)
     steps = np.array([row * width + column for row in (-1, 1) for column in diagonals])
     # Equal heights: the later pixel counts as the higher one, so that the steps never cycle.
     rank = np.arange(len(steps))[:, None]
-    around = flat.take(tops + steps[:, None], mode="clip").astype(np.int32) * 8 + rank
+    around = flat.take(tops + steps[:, None], mode="clip").astype(np.int32)
+    around *= 8
+    around += rank
     highest = around.max(axis=0)
-    higher = np.searchsorted(starts, tops + steps[highest & 7], side="right") - 1
-    rises = highest >= flat[tops].astype(np.int32) * 8 + len(steps) // 2
-    above = np.where(rises, higher, np.arange(len(tops)))
-    y, x = np.divmod(tops, width)
-    above[(y == 0) | (y == len(heights) - 1) | (x == 0) | (x == width - 1)] = 0  # the frame is one
+    own = np.arange(len(tops))
+    rises = np.flatnonzero(highest >= flat[tops].astype(np.int32) * 8 + len(steps) // 2)
+    above = own.copy()
+    above[rises] = np.searchsorted(starts, (tops + steps[highest & 7])[rises], side="right") - 1
+    x = tops % width
+    framed = (x == 0) | (x == width - 1) | (tops < width) | (tops >= flat.size - width)
+    above[framed] = 0  # the frame is one
     above = _follow(above)
-    maximum = above == np.arange(len(tops))
-    basin = (np.cumsum(maximum) - 1)[above]
-    basin = basin.astype(np.min_scalar_type(basin.max()))
-    labels = np.repeat(basin, np.diff(starts, append=flat.size))
+    maximum = above == own
+    number = np.cumsum(maximum) - 1
+    basin = number.astype(np.min_scalar_type(int(number[-1])))[above]
+    starts[:-1] = starts[1:] - starts[:-1]  # lengths
+    starts[-1] = flat.size - starts[-1]
+    labels = np.repeat(basin, starts)
     return _Basins(labels, (flat[tops[maximum]] >> 8).astype(np.int64), tops)
 
 
