@@ -144,11 +144,14 @@ def _follow(above):
         further = above[above]
         if (further == above).all():
             return above
-        above = further
+        above = further[further]
 
 
 def _saddles(labels, heights, connectivity):
-    """Returns where basins touch: two basins [M] int64 each, and the level [M] int64."""
+    """Returns where basins touch: two basins [M] int64 each, and the level [M] int64.
+
+    Those at level 0, most of the frame's, are left out: there everything is one.
+    """
     width = heights.shape[1]
     flat = heights.ravel()
     pixels = []
@@ -157,7 +160,9 @@ def _saddles(labels, heights, connectivity):
         pixels.append((here, here + step))
     here, there = np.concatenate(pixels, axis=1)
     level = np.minimum(flat[here], flat[there]) >> 8
-    return labels[here].astype(np.int64), labels[there].astype(np.int64), level.astype(np.int64)
+    kept = np.flatnonzero(level)
+    one, other = labels[here[kept]], labels[there[kept]]
+    return one.astype(np.int64), other.astype(np.int64), level[kept].astype(np.int64)
 
 
 def _build_tree(peaks, one, other, levels):
@@ -172,7 +177,8 @@ def _build_tree(peaks, one, other, levels):
         highest = np.full(len(peaks), -1)
         np.maximum.at(highest, one, codes)
         np.maximum.at(highest, other, codes)
-        part = np.flatnonzero(highest >= 0)[1:]  # all but branch 0
+        highest[0] = -1  # branch 0 never ends
+        part = np.flatnonzero(highest >= 0)
         saddle = highest[part] & 0xFFFFFFFF
         onto = one[saddle] + other[saddle] - part
         ending = (highest[onto] != highest[part]) | (part > onto)
@@ -182,6 +188,8 @@ def _build_tree(peaks, one, other, levels):
         one, other = root[one], root[other]
         apart = np.flatnonzero(one != other)
         one, other, levels = one[apart], other[apart], levels[apart]
+    left = np.flatnonzero(ends[1:] < 0) + 1  # at level 0 everything is one
+    parent[left] = ends[left] = 0
     while True:  # A parent that has ended by then has no cell there; its own parent stands for it.
         ahead = np.where(ends[parent] >= ends, parent[parent], parent)
         if (ahead == parent).all():
@@ -207,14 +215,20 @@ def _own_corners(heights, basins, tree):
     columns = width + np.flatnonzero(
         (heights[1:-1] > heights[:-2]) & (heights[1:-1] >= heights[2:])
     )
-    x, y = columns % width, rows // width
+    pixels = np.concatenate((columns, rows))
+    cells = tree.cells(basins.labels[pixels], heights.ravel()[pixels] >> 8)
     # The smallest type that keeps branches apart in `_components`.
     kind = np.min_scalar_type(-2 * heights.size * len(tree.parent))
     corners = np.full((4, len(tree.level)), heights.size, max(kind, np.dtype(np.int32)))
-    for pixels, minima in ((columns, ((0, x), (2, -x))), (rows, ((1, rows), (3, -y)))):
-        cells = tree.cells(basins.labels[pixels], heights.ravel()[pixels] >> 8)
-        for corner, coordinate in minima:
-            np.minimum.at(corners[corner], cells, coordinate.astype(corners.dtype))
+    x, first, y = (part.astype(corners.dtype) for part in (columns % width, rows, rows // width))
+    of_columns, of_rows = np.split(cells, [len(columns)])
+    for corner, joining, coordinate in (
+        (0, of_columns, x),
+        (1, of_rows, first),
+        (2, of_columns, -x),
+        (3, of_rows, -y),
+    ):
+        np.minimum.at(corners[corner], joining, coordinate)
     return corners
 
 
