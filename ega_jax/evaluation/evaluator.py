@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ from ega_jax import localization
 from ega_jax.config import build
 from ega_jax.data.pipeline import eval_batches
 from ega_jax.data.source import Source
+from ega_jax.evaluation import pool
 from ega_jax.evaluation.overlays import Example, gather
 from ega_jax.evaluation.scores import Scores
 from ega_jax.models.network import Network
@@ -65,23 +66,32 @@ class Evaluator:
         )
         self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)
         self.map_size = config.eval.map_size or config.data.crop_size
-        self._images, self._seconds, self._compiled = 0, 0.0, False
+        self._images, self._seconds = 0, 0.0
+        self._compiled, self._compiling = False, 0.0  # seconds of the first batch
         self.thresholds = localization.thresholds(config.eval.threshold_interval)
 
     @property
     def images_per_second(self) -> float:
         """Images that this process scores in a second; the first batch, which compiles, apart."""
-        return self._images / self._seconds if self._seconds else 0.0
+        return self._images / self._seconds if self._images else 0.0
 
     def score(
-        self, variables: dict, source: Source, keep: Sequence[int] = ()
+        self,
+        variables: dict,
+        source: Source,
+        keep: Sequence[int] = (),
+        workers: int | None = None,
     ) -> tuple[Scores, dict[int, Example]]:
         """Runs the network over a split and scores its predictions and maps.
+
+        The devices compute a batch while the maps of the one before it are scored.
 
         Args:
           variables: `params` and `batch_stats`.
           source: the split.
           keep: indices of images to return for pictures.
+          workers: processes that score maps, see `pool.score_images`; None: as many as pay. The
+            figures do not depend on it.
 
         Returns:
           The scores of the split and the kept examples, of all processes together.
@@ -89,29 +99,51 @@ class Evaluator:
         scores = Scores.empty(source, self.thresholds)
         crops = self._crop_probabilities(variables, source) if self.config.eval.ten_crop else {}
         examples = {}
-        since = time.monotonic()
-        for batch in self._batches(source):
-            out = self.step(variables, self.placement.put_batch(batch))
-            probabilities, cams = local_rows(out["probabilities"]), local_rows(out["cams"])
-            for row in np.flatnonzero(batch["mask"]):
-                index = int(batch["index"][row])
-                whole = probabilities[row]
-                chosen = crops.get(index, whole)
-                score_map = localization.score_map(cams[row], self.map_size)
-                scores.add(source, index, score_map, chosen, whole if crops else None)
-                if index in keep:
-                    best = int(chosen.argmax())
-                    examples[index] = Example(
-                        batch["image"][row], score_map, float(chosen[best]), best
+        if workers is None:
+            workers = pool.worker_count(len(source) // jax.process_count())
+
+        def images():
+            for batch, whole, cams in self._predictions(variables, source):
+                for row in np.flatnonzero(batch["mask"]):
+                    index = int(batch["index"][row])
+                    chosen = crops.get(index, whole[row])
+                    if index in keep:
+                        best = int(chosen.argmax())
+                        score_map = localization.score_map(cams[row], self.map_size)
+                        examples[index] = Example(
+                            batch["image"][row], score_map, float(chosen[best]), best
+                        )
+                    load = functools.partial(
+                        scores.request, source, index, cams[row], self.map_size
                     )
-            since, before = time.monotonic(), since
-            if self._compiled:
-                self._images += int(batch["mask"].sum())
-                self._seconds += since - before
-            self._compiled = True
+                    yield (index, chosen, whole[row] if crops else None), load
+
+        start, before = time.monotonic(), self._compiling
+        for (index, chosen, whole), outcome in pool.score_images(
+            images(), self.thresholds, workers
+        ):
+            scores.add_outcome(source, index, outcome, chosen, whole)
+        self._seconds += time.monotonic() - start - (self._compiling - before)
         parts = distributed.gather(scores.to_arrays())
         every = [Scores.from_arrays(part) for part in parts]
         return functools.reduce(Scores.merge, every), gather(examples)
+
+    def _predictions(self, variables: dict, source: Source) -> Iterator[tuple]:
+        """Yields every batch with its probabilities and maps, while the next one is computed."""
+        ahead = None
+        for batch in self._batches(source):
+            since = time.monotonic()
+            out = self.step(variables, self.placement.put_batch(batch))
+            if self._compiled:
+                self._images += int(batch["mask"].sum())
+            else:
+                jax.block_until_ready(out)
+                self._compiled, self._compiling = True, time.monotonic() - since
+            if ahead is not None:
+                yield _fetch(*ahead)
+            ahead = batch, out
+        if ahead is not None:
+            yield _fetch(*ahead)
 
     def _batches(self, source: Source, **kwargs: Any) -> Any:
         return eval_batches(
@@ -133,3 +165,8 @@ class Evaluator:
             for row in np.flatnonzero(batch["mask"]):
                 result[int(batch["index"][row])] = probabilities[row]
         return result
+
+
+def _fetch(batch: dict, out: dict) -> tuple[dict, np.ndarray, np.ndarray]:
+    """Waits for what a step computed of a batch."""
+    return batch, local_rows(out["probabilities"]), local_rows(out["cams"])

@@ -80,7 +80,40 @@ class Scores:
           probabilities: `[C]` of the classes; None if only the map is known.
           single: `[C]` by the whole image alone, where `probabilities` are by ten crops.
         """
-        size = len(score_map)
+        image = self.request(source, index, score_map)
+        outcome = localization.score_image(image, self.thresholds)
+        self.add_outcome(source, index, outcome, probabilities, single)
+
+    def request(
+        self, source: Source, index: int, cam: np.ndarray, size: int | None = None
+    ) -> localization.ImageMap:
+        """Puts together what `localization.score_image` needs to know of an image.
+
+        Args:
+          source: the split.
+          index: of the image.
+          cam: `[h, w]` class map to be made a score map of `size`, or a score map `[S, S]` in
+            [0, 1].
+          size: side of the score map; None if it is one already.
+        """
+        side = size or len(cam)
+        boxes, masks = None, (None, None)
+        if self.boxes is not None:
+            boxes = localization.scale_boxes(source.boxes[index], source.image_sizes[index], side)
+        if self.pixels is not None:
+            masks = source.load_mask(index, side)
+        return localization.ImageMap(cam, size, boxes, *masks)
+
+    def add_outcome(
+        self,
+        source: Source,
+        index: int,
+        outcome: localization.ImageOutcome,
+        probabilities: np.ndarray | None = None,
+        single: np.ndarray | None = None,
+    ) -> None:
+        """Counts one image whose map was scored already; the arguments are those of `add`."""
+        size = outcome.map_size
         label = source.labels[index]
         top1 = top5 = False
         row: dict[str, Any] = {"map_size": np.int32(size)}
@@ -101,15 +134,21 @@ class Scores:
             self.cropped += 1
             self.top1_single += bool(single.argmax() == label)
         if self.boxes is not None:
-            boxes = localization.scale_boxes(source.boxes[index], source.image_sizes[index], size)
-            outcome = self.boxes.add(score_map, boxes, top1, top5)
-            row |= localization.pack(outcome, len(self.boxes.thresholds), size)
+            self.boxes.add_outcome(outcome.boxes, top1, top5)
+            row |= localization.pack(outcome.boxes, len(self.boxes.thresholds), size)
         if self.pixels is not None:
-            pixels = self.pixels.add(score_map, *source.load_mask(index, size))
+            self.pixels.add_outcome(*outcome.pixels)
             kind = np.min_scalar_type(size**2)
-            row |= zip(("foreground", "background"), (p.astype(kind) for p in pixels), strict=True)
+            pixels = (part.astype(kind) for part in outcome.pixels)
+            row |= zip(("foreground", "background"), pixels, strict=True)
         if self.records is not None:
             self.records.add(index, **row)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """The thresholds of the counts `[T]`; none if there is nothing to localize."""
+        counts = [part.thresholds for part in (self.boxes, self.pixels) if part is not None]
+        return counts[0] if counts else np.empty(0)
 
     def merge(self, other: "Scores") -> "Scores":
         """Returns the counts of both parts of a split."""

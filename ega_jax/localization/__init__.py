@@ -39,6 +39,7 @@ from ega_jax.localization.boxes import (
     largest_box,
     object_boxes,
 )
+from ega_jax.localization.images import ImageMap, ImageOutcome, score_image
 from ega_jax.localization.iou import box_ious, scale_boxes
 from ega_jax.localization.mask_metrics import PixelCounts, mask_ious, weighted_pixels
 from ega_jax.localization.outcomes import BoxOutcomes, pack
@@ -55,6 +56,8 @@ __all__ = [
     "BoxCounts",
     "BoxOutcome",
     "BoxOutcomes",
+    "ImageMap",
+    "ImageOutcome",
     "PixelCounts",
     "ThresholdBoxes",
     "box_ious",
@@ -69,6 +72,7 @@ __all__ = [
     "quantize",
     "resize_map",
     "scale_boxes",
+    "score_image",
     "score_map",
     "thresholds",
     "weighted_pixels",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ega_jax.localization.boxes import ThresholdBoxes, boxes_at_thresholds
+from ega_jax.localization.boxes import ThresholdBoxes, boxes_at_thresholds, levels_at
 from ega_jax.localization.iou import best_ious, check_boxes
 from ega_jax.localization.score_maps import quantize
 
@@ -59,6 +59,7 @@ class BoxCounts:
         self.top1 = np.zeros(size, np.int64)
         self.top5 = np.zeros(size, np.int64)
         self.images = 0
+        self._level_of: dict[int, np.ndarray] = {}
 
     def add(
         self,
@@ -84,15 +85,26 @@ class BoxCounts:
         Raises:
           ValueError: There is no ground-truth box, or one is malformed.
         """
-        boxes = check_boxes(boxes)
-        if not len(boxes):
-            raise ValueError(
-                "An image without a ground-truth box has no localization; leave it out."
-            )
-        found = boxes_at_thresholds(score_map, self.thresholds)
-        first = np.zeros(1, np.int64)
-        correct = self._count(found, boxes, first, bool(top1_correct), bool(top5_correct))
-        return BoxOutcome(int(quantize(score_map.max())), found.largest, correct[:, :, 0])
+        outcome = box_outcome(score_map, boxes, self.thresholds)
+        self.add_outcome(outcome, top1_correct, top5_correct)
+        return outcome
+
+    def add_outcome(
+        self, outcome: BoxOutcome, top1_correct: bool = False, top5_correct: bool = False
+    ) -> None:
+        """Adds one image whose boxes were scored already, maybe by another process.
+
+        Args:
+          outcome: of the image, at the thresholds of these counts.
+          top1_correct: as in `add`.
+          top5_correct: as in `add`.
+        """
+        level_of = self._level_of.get(outcome.highest)
+        if level_of is None:  # at most 256 different ones
+            _, level_of = levels_at(outcome.highest, self.thresholds)
+            self._level_of[outcome.highest] = level_of
+        single, multi = outcome.correct.astype(np.int64)[:, :, level_of]
+        self._add(single, multi, 1, bool(top1_correct), bool(top5_correct))
 
     def add_shared(self, found: ThresholdBoxes, boxes: Sequence[np.ndarray]) -> None:
         """Adds images that share one score map, whose boxes are then found only once.
@@ -121,27 +133,18 @@ class BoxCounts:
                     f"Image {first + numbers.index(0)} (from 0) has no ground-truth box and so no "
                     "localization; leave it out."
                 )
-            self._count(found, check_boxes(np.concatenate(chunk)), np.cumsum([0, *numbers[:-1]]))
+            starts = np.cumsum([0, *numbers[:-1]])
+            correct = _correct(found, check_boxes(np.concatenate(chunk)), starts)
+            single, multi = correct.sum(axis=2)[:, :, found.level_of]
+            self._add(single, multi, len(chunk))
 
-    def _count(self, found, truths, starts, top1_correct=False, top5_correct=False):
-        """Adds N images with the same boxes `found`; `truths` and `starts` as in `best_ious`.
-
-        Returns:
-          `[2, 3, N, L]` bool, whether the largest and whether any box is correct.
-        """
-        delta = np.array(IOU_THRESHOLDS)[:, None, None]
-        single = best_ious(found.largest, truths, starts) >= delta  # [3, N, L]
-        multi = single
-        if len(found.contours) > len(found.largest):
-            ious = best_ious(found.contours, truths, starts)
-            multi = np.maximum.reduceat(ious, found.starts, axis=1) >= delta
-        correct = single.sum(axis=1)[:, found.level_of]
-        self.single += correct
-        self.multi += multi.sum(axis=1)[:, found.level_of]
-        self.top1 += correct[HALF] * top1_correct
-        self.top5 += correct[HALF] * top5_correct
-        self.images += len(starts)
-        return np.stack([single, multi])
+    def _add(self, single, multi, images, top1_correct=False, top5_correct=False):
+        """Adds `single` and `multi` [3, T] of some images, classified alike."""
+        self.single += single
+        self.multi += multi
+        self.top1 += single[HALF] * top1_correct
+        self.top5 += single[HALF] * top5_correct
+        self.images += images
 
     def merge(self, other: Self) -> Self:
         """Returns the counts of both.
@@ -260,6 +263,40 @@ class BoxCounts:
             "box_acc": dict(zip(_KEYS, single, strict=True)),
             "box_acc_v2": float(multi.mean()),
         }
+
+
+def box_outcome(score_map: np.ndarray, boxes: np.ndarray, thresholds: np.ndarray) -> BoxOutcome:
+    """Scores the boxes of one image at all thresholds.
+
+    Args:
+      score_map: `[S, S]` float64 in [0, 1], map of the ground-truth class.
+      boxes: `[B, 4]` ground-truth boxes in pixels of the map (`scale_boxes`), B >= 1.
+      thresholds: `[T]`, each in [0, 1].
+
+    Raises:
+      ValueError: There is no ground-truth box, or one is malformed.
+    """
+    boxes = check_boxes(boxes)
+    if not len(boxes):
+        raise ValueError("An image without a ground-truth box has no localization; leave it out.")
+    found = boxes_at_thresholds(score_map, thresholds)
+    correct = _correct(found, boxes, np.zeros(1, np.int64))
+    return BoxOutcome(int(quantize(score_map.max())), found.largest, correct[:, :, 0])
+
+
+def _correct(found, truths, starts):
+    """Compares N images with the same boxes `found`; `truths` and `starts` as in `best_ious`.
+
+    Returns:
+      `[2, 3, N, L]` bool, whether the largest and whether any box is correct.
+    """
+    delta = np.array(IOU_THRESHOLDS)[:, None, None]
+    single = best_ious(found.largest, truths, starts) >= delta  # [3, N, L]
+    multi = single
+    if len(found.contours) > len(found.largest):
+        ious = best_ious(found.contours, truths, starts)
+        multi = np.maximum.reduceat(ious, found.starts, axis=1) >= delta
+    return np.stack([single, multi])
 
 
 def _check_same_thresholds(one, other):

@@ -6,6 +6,7 @@ the same boxes at all thresholds at once; OpenCV measures only the few contours 
 on the holes they enclose.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -184,12 +185,21 @@ def levels_at(
     Raises:
       ValueError: there is no threshold, or one is outside [0, 1].
     """
-    thresholds = np.asarray(thresholds, np.float64)
+    return _levels_at(highest, np.asarray(thresholds, np.float64).tobytes())
+
+
+@functools.lru_cache(maxsize=16)  # nearly all maps have the same
+def _levels_at(highest, thresholds):
+    """Does what `levels_at` says, for the bytes of the thresholds; the arrays are read only."""
+    thresholds = np.frombuffer(thresholds)
     if not thresholds.size or not ((thresholds >= 0) & (thresholds <= 1)).all():
         raise ValueError(f"Give at least one threshold, all in [0, 1]; these are {thresholds}.")
     levels = (thresholds * highest).astype(np.int64)
     is_wanted = np.bincount(levels) > 0
-    return np.flatnonzero(is_wanted), (np.cumsum(is_wanted) - 1)[levels]
+    result = np.flatnonzero(is_wanted), (np.cumsum(is_wanted) - 1)[levels]
+    for array in result:
+        array.flags.writeable = False
+    return result
 
 
 def _at_levels(components, wanted):
@@ -213,16 +223,16 @@ def _largest_parts(parts, holes, levels, wanted):
     Returns:
       The indices of the nonempty levels [M] and of the components [M].
     """
-    first = np.flatnonzero(np.diff(parts.level, prepend=-1))
-    nonempty, counts = parts.level[first], np.diff(first, append=len(parts.level))
+    ends = np.searchsorted(parts.level, np.arange(len(wanted) + 1))
+    counts = ends[1:] - ends[:-1]
+    nonempty = np.flatnonzero(counts)
+    first, counts = ends[nonempty], counts[nonempty]
     if not len(nonempty):
         return nonempty, first
-    hole_areas = (holes.boxes[:, 2:] - holes.boxes[:, :2] + 2).prod(axis=1)
+    hole_areas = _box_areas(holes.boxes, 2)
     hole_starts = np.searchsorted(holes.level, np.arange(len(wanted) + 1))
     filling = np.bincount(holes.level, hole_areas, minlength=len(wanted))
-    bound = np.minimum(
-        parts.area + filling[parts.level], (parts.boxes[:, 2:] - parts.boxes[:, :2]).prod(axis=1)
-    )
+    bound = np.minimum(parts.area + filling[parts.level], _box_areas(parts.boxes, 0))
     candidates = bound >= np.repeat(np.maximum.reduceat(parts.area, first), counts)
     numbers = np.add.reduceat(candidates, first, dtype=np.int64)
     candidates = np.flatnonzero(candidates)
@@ -246,19 +256,30 @@ def _outer_areas(boxes, areas, hole_boxes, hole_areas, foreground):
     inside = np.ones((len(boxes), len(hole_boxes)), bool)
     for k, compare in enumerate((np.greater, np.greater, np.less, np.less)):
         inside &= compare(hole_boxes[:, k], boxes[:, k, None])
-    filling = inside.astype(np.float64) @ hole_areas
-    open_ = (filling > 0) & (areas + filling >= areas.max())
+    most = np.minimum(areas + inside.astype(np.float64) @ hole_areas, _box_areas(boxes, 0))
     areas = areas.copy()
-    for i in np.flatnonzero(open_):
-        x0, y0, x1, y1 = boxes[i]
+    largest = areas.max()
+    for i in np.argsort(-most, kind="stable"):
+        if most[i] < largest:
+            break
+        if areas[i] == most[i]:
+            continue
+        x0, y0, x1, y1 = boxes[i].tolist()
         part = np.ascontiguousarray(foreground[y0 : y1 + 1, x0 : x1 + 1], np.uint8)
+        whole = 0, 0, x1 - x0 + 1, y1 - y0 + 1
         # No other component can touch all four sides.
         areas[i] = next(
             cv2.contourArea(contour)
             for contour in cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
-            if cv2.boundingRect(contour) == (0, 0, *part.shape[::-1])
+            if cv2.boundingRect(contour) == whole
         )
+        largest = max(largest, areas[i])
     return areas
+
+
+def _box_areas(boxes, margin):
+    """Returns the areas [n] of inclusive boxes, measured between the centres, and a margin."""
+    return (boxes[:, 2] - boxes[:, 0] + margin) * (boxes[:, 3] - boxes[:, 1] + margin)
 
 
 def _contour_boxes(foreground: np.ndarray, mode: int) -> np.ndarray:

@@ -12,8 +12,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-_FAR = 1 << 28  # beyond any coordinate and flat index
-
 
 class Components(NamedTuple):
     """Components of the foreground, or its holes, at all levels, sorted by level.
@@ -23,7 +21,7 @@ class Components(NamedTuple):
       boxes: `[N, 4]` int32, first and last column and row `x0, y0, x1, y1`, all inclusive.
       area: `[N]` float64, area in pixels of the polygon through the centres of the border pixels,
         less the holes. Zero for holes.
-      order: `[N]` int64, larger for components whose first pixel, row by row, comes later.
+      order: `[N]` integers, larger for components whose first pixel, row by row, comes later.
     """
 
     level: np.ndarray
@@ -50,16 +48,18 @@ class _Tree(NamedTuple):
     parent: np.ndarray  # [R] int64, the branch that absorbs a branch; branch 0 has itself
     ends: np.ndarray  # [R] int64, the level at which it does, above the parent's; -1 for branch 0
     base: np.ndarray  # [R] int64; the cell of a branch at a level is `base - level`
-    branch: np.ndarray  # [C] int64, branch of every cell
-    level: np.ndarray  # [C] int64, level of every cell; falls by one from cell to cell of a branch
-    heads: np.ndarray  # int64, the first cells of the branches that have any
+    lives: np.ndarray  # [R] int64, number of cells of a branch; they follow each other
+    live: np.ndarray  # int64, the branches that have cells
+    heads: np.ndarray  # int64, their first cells
+    level: np.ndarray  # [C] uint8, level of every cell; falls by one from cell to cell of a branch
 
     def cells(self, branch, level):
         """Returns the cells [N] of the components that basins [N] belong to at levels [N]."""
-        branch, level = branch.astype(np.int64), level.astype(np.int64)
+        branch = branch.astype(np.int64)
         gone = np.flatnonzero(self.ends[branch] >= level)
         while len(gone):
-            branch[gone] = above = self.parent[branch[gone]]
+            above = self.parent[branch[gone]]
+            branch[gone] = above
             gone = gone[self.ends[above] >= level[gone]]
         return self.base[branch] - level
 
@@ -72,7 +72,8 @@ def foreground_components(heights: np.ndarray) -> Components:
         up among pixels of one level, which keeps flat steps from looking like maxima.
     """
     heights = _frame(heights, 0)
-    basins, tree = _grow(heights, connectivity=8)
+    basins = _find_basins(heights, connectivity=8)
+    tree = _build_tree(basins.peaks, *_saddles(basins.labels, heights, connectivity=8))
     area = _own_doubled_area(heights, basins, tree)
     return _components(heights, basins, tree, area, tree.level - 1)
 
@@ -87,21 +88,17 @@ def hole_components(heights: np.ndarray) -> Components:
       heights: see `foreground_components`.
     """
     heights = _frame(~heights, 0xFFFF)
-    basins, tree = _grow(heights, connectivity=4)
+    basins = _find_basins(heights, connectivity=4)
+    if len(basins.peaks) == 1:  # the frame's
+        none = np.zeros(0, np.int64)
+        return Components(none.astype(np.uint8), np.zeros((0, 4), np.int32), none * 0.0, none)
+    tree = _build_tree(basins.peaks, *_saddles(basins.labels, heights, connectivity=4))
     return _components(heights, basins, tree, np.zeros(len(tree.level)), 255 - tree.level)
 
 
 def _frame(heights, value):
     """Surrounds a map by one pixel of `value`: rows end, and no neighbour is off the array."""
-    framed = np.full((heights.shape[0] + 2, heights.shape[1] + 2), value, np.uint16)
-    framed[1:-1, 1:-1] = heights
-    return framed
-
-
-def _grow(heights, connectivity):
-    """Builds basins and tree of a framed map; components are those of `levels >= level`."""
-    basins = _find_basins(heights, connectivity)
-    return basins, _build_tree(basins.peaks, *_saddles(basins.labels, heights, connectivity))
+    return cv2.copyMakeBorder(heights, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=value)
 
 
 def _find_basins(heights, connectivity):
@@ -114,23 +111,30 @@ def _find_basins(heights, connectivity):
     flat = heights.ravel()
     ascends = flat[1:] > flat[:-1]
     turns = np.flatnonzero(ascends[1:] != ascends[:-1]) + 1
-    starts, tops = np.append(0, turns[::2] + 1), np.append(0, turns[1::2])
+    starts, tops = np.zeros((2, len(turns) // 2 + 1), np.int64)
+    starts[1:], tops[1:] = turns[::2] + 1, turns[1::2]
     diagonals = (-1, 0, 1) if connectivity == 8 else (0,)
     steps = np.array([row * width + column for row in (-1, 1) for column in diagonals])
     # Equal heights: the later pixel counts as the higher one, so that the steps never cycle.
     rank = np.arange(len(steps))[:, None]
-    around = flat.take(tops + steps[:, None], mode="clip").astype(np.int32) * 8 + rank
+    around = flat.take(tops + steps[:, None], mode="clip").astype(np.int32)
+    around *= 8
+    around += rank
     highest = around.max(axis=0)
-    higher = np.searchsorted(starts, tops + steps[highest & 7], side="right") - 1
-    rises = highest >= flat[tops].astype(np.int32) * 8 + len(steps) // 2
-    above = np.where(rises, higher, np.arange(len(tops)))
-    y, x = np.divmod(tops, width)
-    above[(y == 0) | (y == len(heights) - 1) | (x == 0) | (x == width - 1)] = 0  # the frame is one
+    own = np.arange(len(tops))
+    rises = np.flatnonzero(highest >= flat[tops].astype(np.int32) * 8 + len(steps) // 2)
+    above = own.copy()
+    above[rises] = np.searchsorted(starts, (tops + steps[highest & 7])[rises], side="right") - 1
+    x = tops % width
+    framed = (x == 0) | (x == width - 1) | (tops < width) | (tops >= flat.size - width)
+    above[framed] = 0  # the frame is one
     above = _follow(above)
-    maximum = above == np.arange(len(tops))
-    basin = (np.cumsum(maximum) - 1)[above]
-    basin = basin.astype(np.min_scalar_type(basin.max()))
-    labels = np.repeat(basin, np.diff(starts, append=flat.size))
+    maximum = above == own
+    number = np.cumsum(maximum) - 1
+    basin = number.astype(np.min_scalar_type(int(number[-1])))[above]
+    starts[:-1] = starts[1:] - starts[:-1]  # lengths
+    starts[-1] = flat.size - starts[-1]
+    labels = np.repeat(basin, starts)
     return _Basins(labels, (flat[tops[maximum]] >> 8).astype(np.int64), tops)
 
 
@@ -138,13 +142,16 @@ def _follow(above):
     """Follows every pointer [N] to its end."""
     while True:
         further = above[above]
-        if np.array_equal(further, above):
+        if (further == above).all():
             return above
-        above = further
+        above = further[further]
 
 
 def _saddles(labels, heights, connectivity):
-    """Returns where basins touch: two basins [M] int64 each, and the level [M] int64."""
+    """Returns where basins touch: two basins [M] int64 each, and the level [M] int64.
+
+    Those at level 0, most of the frame's, are left out: there everything is one.
+    """
     width = heights.shape[1]
     flat = heights.ravel()
     pixels = []
@@ -153,7 +160,9 @@ def _saddles(labels, heights, connectivity):
         pixels.append((here, here + step))
     here, there = np.concatenate(pixels, axis=1)
     level = np.minimum(flat[here], flat[there]) >> 8
-    return labels[here].astype(np.int64), labels[there].astype(np.int64), level.astype(np.int64)
+    kept = np.flatnonzero(level)
+    one, other = labels[here[kept]], labels[there[kept]]
+    return one.astype(np.int64), other.astype(np.int64), level[kept].astype(np.int64)
 
 
 def _build_tree(peaks, one, other, levels):
@@ -168,7 +177,8 @@ def _build_tree(peaks, one, other, levels):
         highest = np.full(len(peaks), -1)
         np.maximum.at(highest, one, codes)
         np.maximum.at(highest, other, codes)
-        part = np.flatnonzero(highest >= 0)[1:]  # all but branch 0
+        highest[0] = -1  # branch 0 never ends
+        part = np.flatnonzero(highest >= 0)
         saddle = highest[part] & 0xFFFFFFFF
         onto = one[saddle] + other[saddle] - part
         ending = (highest[onto] != highest[part]) | (part > onto)
@@ -178,16 +188,20 @@ def _build_tree(peaks, one, other, levels):
         one, other = root[one], root[other]
         apart = np.flatnonzero(one != other)
         one, other, levels = one[apart], other[apart], levels[apart]
+    left = np.flatnonzero(ends[1:] < 0) + 1  # at level 0 everything is one
+    parent[left] = ends[left] = 0
     while True:  # A parent that has ended by then has no cell there; its own parent stands for it.
         ahead = np.where(ends[parent] >= ends, parent[parent], parent)
-        if np.array_equal(ahead, parent):
+        if (ahead == parent).all():
             break
         parent = ahead
     lives = peaks - ends
-    branch = np.repeat(np.arange(len(peaks)), lives)
-    base = np.cumsum(lives) - lives + peaks
-    level = base[branch] - np.arange(len(branch))
-    return _Tree(parent, ends, base, branch, level, heads=(base - peaks)[lives > 0])
+    first = np.cumsum(lives) - lives
+    base = first + peaks
+    live = np.flatnonzero(lives)
+    level = np.repeat(base.astype(np.uint8), lives)  # modulo 256, which is all that levels need
+    level -= np.arange(len(level), dtype=np.uint32).astype(np.uint8)
+    return _Tree(parent, ends, base, lives, live, first[live], level)
 
 
 def _own_corners(heights, basins, tree):
@@ -201,12 +215,20 @@ def _own_corners(heights, basins, tree):
     columns = width + np.flatnonzero(
         (heights[1:-1] > heights[:-2]) & (heights[1:-1] >= heights[2:])
     )
-    x, y = columns % width, rows // width
-    corners = np.full((4, len(tree.level)), _FAR)
-    for pixels, minima in ((columns, ((0, x), (2, -x))), (rows, ((1, rows), (3, -y)))):
-        cells = tree.cells(basins.labels[pixels], heights.ravel()[pixels] >> 8)
-        for corner, coordinate in minima:
-            np.minimum.at(corners[corner], cells, coordinate)
+    pixels = np.concatenate((columns, rows))
+    cells = tree.cells(basins.labels[pixels], heights.ravel()[pixels] >> 8)
+    # The smallest type that keeps branches apart in `_components`.
+    kind = np.min_scalar_type(-2 * heights.size * len(tree.parent))
+    corners = np.full((4, len(tree.level)), heights.size, max(kind, np.dtype(np.int32)))
+    x, first, y = (part.astype(corners.dtype) for part in (columns % width, rows, rows // width))
+    of_columns, of_rows = np.split(cells, [len(columns)])
+    for corner, joining, coordinate in (
+        (0, of_columns, x),
+        (1, of_rows, first),
+        (2, of_columns, -x),
+        (3, of_rows, -y),
+    ):
+        np.minimum.at(corners[corner], joining, coordinate)
     return corners
 
 
@@ -241,39 +263,39 @@ def _own_doubled_area(heights, basins, tree):
 def _components(heights, basins, tree, area, level):
     """Turns what joins in every cell into the totals of the component, sorted by level."""
     corners = _own_corners(heights, basins, tree)
-    _pass_on(tree, corners, area)
+    _pass_on(tree, corners, area, heights.size)
     # One running minimum over all branches; an offset that falls by branch keeps them apart.
-    offset = tree.branch * (4 * _FAR)
+    offset = np.arange(len(tree.parent), dtype=corners.dtype) * (2 * heights.size)
+    offset = np.repeat(offset, tree.lives)
     for corner in corners:
         corner -= offset
         np.minimum.accumulate(corner, out=corner)
         corner += offset
     sums = np.cumsum(area)
-    before = np.zeros(len(tree.parent))
-    before[tree.branch[tree.heads]] = sums[tree.heads] - area[tree.heads]
-    area = (sums - before[tree.branch]) / 2
+    before = sums[tree.heads] - area[tree.heads]
+    area = (sums - np.repeat(before, tree.lives[tree.live])) / 2
 
     frame = tree.base[0] + 1  # cells
-    level = level[frame:].astype(np.uint8)
-    order = np.argsort(level, kind="stable")
-    level = level[order]
+    order = np.argsort(level[frame:], kind="stable")
     order += frame
+    x0, first, x1, y1 = corners
     boxes = np.empty((len(level), 4), np.int32)
-    first = corners[1][order]
-    boxes[:, 0] = corners[0][order] - 1
-    boxes[:, 1] = first // heights.shape[1] - 1
-    boxes[:, 2] = -1 - corners[2][order]
-    boxes[:, 3] = -1 - corners[3][order]
-    return Components(level, boxes, area[order], first)
+    np.subtract(x0, 1, out=boxes[:, 0])
+    np.subtract(first // heights.shape[1], 1, out=boxes[:, 1])
+    np.subtract(-1, x1, out=boxes[:, 2])
+    np.subtract(-1, y1, out=boxes[:, 3])
+    return Components(level[order], boxes.take(order, axis=0), area[order], first[order])
 
 
-def _pass_on(tree, corners, area):
-    """Adds the total of every branch that ends to the cell that absorbs it, in place."""
-    totals = np.full((4, len(tree.parent)), _FAR)
+def _pass_on(tree, corners, area, far):
+    """Adds the total of every branch that ends to the cell that absorbs it, in place.
+
+    `far` is beyond any coordinate and flat index.
+    """
+    totals = np.full((4, len(tree.parent)), far, corners.dtype)
     areas = np.zeros(len(tree.parent))
-    live = tree.branch[tree.heads]
-    totals[:, live] = np.minimum.reduceat(corners, tree.heads, axis=1)
-    areas[live] = np.add.reduceat(area, tree.heads)
+    totals[:, tree.live] = np.minimum.reduceat(corners, tree.heads, axis=1)
+    areas[tree.live] = np.add.reduceat(area, tree.heads)
     above = tree.parent
     while above.any():  # In every round totals come from twice as far; those of branch 0 are idle.
         for total in totals:

@@ -32,7 +32,7 @@ class PixelCounts:
         steps = np.diff(self.thresholds, append=1)
         if not self.thresholds.size or self.thresholds[0] < 0 or not (steps > 0).all():
             raise ValueError("Give at least one threshold, all in [0, 1), in increasing order.")
-        self._edges = np.concatenate((self.thresholds, [1.0, 2.0, 3.0]))
+        self._edges = _edges(self.thresholds)
         self.foreground = np.zeros(len(self._edges) - 1, np.int64)
         self.background = np.zeros(len(self._edges) - 1, np.int64)
 
@@ -52,18 +52,14 @@ class PixelCounts:
         Raises:
           ValueError: The shapes differ.
         """
-        foreground = np.asarray(mask) != 0
-        ignored = np.zeros_like(foreground) if ignore is None else np.asarray(ignore) != 0
-        if not score_map.shape == foreground.shape == ignored.shape:
-            raise ValueError(
-                f"The score map has shape {score_map.shape}, the mask {foreground.shape} and the "
-                f"ignore mask {ignored.shape}; resize the masks to the map, by nearest neighbour."
-            )
-        inside = np.histogram(score_map[foreground], self._edges)[0]
-        outside = np.histogram(score_map[~(foreground | ignored)], self._edges)[0]
-        self.foreground += inside
-        self.background += outside
-        return inside, outside
+        outcome = pixel_outcome(score_map, mask, ignore, self.thresholds)
+        self.add_outcome(*outcome)
+        return outcome
+
+    def add_outcome(self, foreground: np.ndarray, background: np.ndarray) -> None:
+        """Adds one image whose pixels were counted already, as `pixel_outcome` gives them."""
+        self.foreground += foreground
+        self.background += background
 
     def add_shared(
         self, score_map: np.ndarray, foreground: np.ndarray, background: np.ndarray
@@ -143,6 +139,41 @@ class PixelCounts:
         precision = true_positives / np.maximum(positives, 1)
         recall = true_positives / true_positives[-1]
         return float(100 * np.sum(precision[1:] * np.diff(recall)))
+
+
+def pixel_outcome(
+    score_map: np.ndarray, mask: np.ndarray, ignore: np.ndarray | None, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts the pixels of one image.
+
+    Args:
+      score_map: `[S, S]` float64 in [0, 1].
+      mask: `[S, S]`, foreground where it is not zero.
+      ignore: `[S, S]`; pixels where it is not zero and `mask` is are left out.
+      thresholds: `[T]` as in `PixelCounts`.
+
+    Returns:
+      `foreground` and `background` [T + 2] int64 as in `PixelCounts`.
+
+    Raises:
+      ValueError: The shapes differ.
+    """
+    foreground = np.asarray(mask) != 0
+    ignored = np.zeros_like(foreground) if ignore is None else np.asarray(ignore) != 0
+    if not score_map.shape == foreground.shape == ignored.shape:
+        raise ValueError(
+            f"The score map has shape {score_map.shape}, the mask {foreground.shape} and the "
+            f"ignore mask {ignored.shape}; resize the masks to the map, by nearest neighbour."
+        )
+    edges = _edges(thresholds)
+    inside = np.histogram(score_map[foreground], edges)[0]
+    outside = np.histogram(score_map[~(foreground | ignored)], edges)[0]
+    return inside, outside
+
+
+def _edges(thresholds):
+    """Returns the edges [T + 3] of the histograms."""
+    return np.concatenate((thresholds, [1.0, 2.0, 3.0]))
 
 
 def mask_ious(foreground: np.ndarray, background: np.ndarray, index: int) -> np.ndarray:

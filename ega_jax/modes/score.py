@@ -1,6 +1,8 @@
 """Figures from the saved heat maps of any system: no network, no images, only maps and metadata."""
 
+import functools
 import os
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -10,6 +12,8 @@ from ega_jax import localization
 from ega_jax.data.files.folder import split_sources
 from ega_jax.data.files.masks import BINARY
 from ega_jax.data.files.score_maps import find_maps, read_map
+from ega_jax.data.source import Source
+from ega_jax.evaluation import pool
 from ega_jax.evaluation.reports import report_splits
 from ega_jax.evaluation.scores import Scores
 from ega_jax.runtime import files
@@ -27,6 +31,7 @@ def score(
     threshold: float = 0.2,
     threshold_interval: float = 0.001,
     resamples: int = 1000,
+    workers: int | None = None,
 ) -> dict:
     """Scores saved heat maps against the field's metadata; writes `results.json`.
 
@@ -43,6 +48,7 @@ def score(
       threshold: the fixed one.
       threshold_interval: distance of the thresholds tried.
       resamples: of the images for 95 % intervals; 0: no intervals.
+      workers: processes that score maps; None: as many as pay. The figures do not depend on it.
 
     Returns:
       What `results.json` holds.
@@ -56,13 +62,27 @@ def score(
     scores = {}
     for split, source in sources.items():
         scores[split] = Scores.empty(source, thresholds)
-        for index, path in enumerate(paths[split]):
-            scores[split].add(source, index, _fit(read_map(path), map_size))
+        loaders = _loaders(scores[split], source, paths[split], map_size)
+        number = pool.worker_count(len(source)) if workers is None else workers
+        for index, outcome in pool.score_images(loaders, thresholds, number):
+            scores[split].add_outcome(source, index, outcome)
     results = {"scoremaps": os.path.abspath(scoremaps), "map_size": map_size} | report_splits(
         scores, sources, workdir, threshold=threshold, resamples=resamples
     )
     files.write_json(epath.Path(workdir) / "results.json", results)
     return results
+
+
+def _loaders(
+    scores: Scores, source: Source, paths: Sequence[str], size: int
+) -> Iterator[tuple[int, Callable[[], localization.ImageMap]]]:
+    """Yields the indices of a split's images, and functions that load their maps."""
+
+    def load(index: int) -> localization.ImageMap:
+        return scores.request(source, index, _fit(read_map(paths[index]), size))
+
+    for index in range(len(source)):
+        yield index, functools.partial(load, index)
 
 
 def _fit(score_map: np.ndarray, size: int) -> np.ndarray:
