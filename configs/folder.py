@@ -3,8 +3,9 @@
     python -m ega_jax.main --config=configs/folder.py --config.data.root=DIR
 
 `DIR/<class>/*.jpg` (or png, webp, ...) is enough to train; `DIR/train/<class>/`,
-`DIR/val/<class>/` and `DIR/test/<class>/` give classification figures too. With `--config.data.metadata=META`, where
-`META/{train,val,test}` hold the field's text files, boxes or masks are scored:
+`DIR/val/<class>/` and `DIR/test/<class>/` give classification figures too. With
+`--config.data.metadata=META`, where `META/{train,val,test}` hold the field's text files, boxes or
+masks are scored:
 
     image_ids.txt      path below DIR
     class_labels.txt   path,label          labels from 0
