@@ -12,6 +12,7 @@
 """
 
 import contextlib
+import errno
 import logging
 import os
 import pathlib
@@ -216,6 +217,13 @@ def _config_name() -> str | None:
     return f"{name}_{row}" if row else name
 
 
+# Faults of a place, not of the program: full, read-only, a file where a folder is needed.
+_OF_PLACES = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+}
+
+
 class _Outcome:
     """The exit code of a mode."""
 
@@ -232,6 +240,14 @@ def _told_in_a_line() -> Iterator[_Outcome]:
         yield outcome
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in _OF_PLACES:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"error: {place}{error.strerror}; free the place, or choose another with --workdir",
+            file=sys.stderr,
+        )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         outcome.code = 130

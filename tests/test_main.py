@@ -269,3 +269,31 @@ def test_baseline_from_the_command_line(run, tmp_path):
     code, said = run("--mode=baseline", f"--masks={tmp_path}/masks", *arguments)
     assert code == 1
     assert "masks/a.png" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("mode", ["train", "score"])
+def test_a_workdir_that_is_a_file(run, tmp_path, mode):
+    write_split(tmp_path)
+    np.save(tmp_path / "a.jpg.npy", np.pad(np.ones((112, 112)), (0, 112)))
+    (tmp_path / "taken").write_text("")
+    arguments = [f"--workdir={tmp_path}/taken", f"--mode={mode}"]
+    if mode == "train":
+        arguments += [QUICKSTART, *fields()]
+    else:
+        arguments += [f"--{name}={tmp_path}" for name in ("scoremaps", "metadata")]
+    code, said = run(*arguments)
+    assert code == 1
+    assert f"error: {tmp_path}/taken" in said and "choose another with --workdir" in said
+    assert "Traceback" not in said
+
+
+def test_a_run_whose_checkpoint_could_not_be_written_has_no_results(run, tmp_path, monkeypatch):
+    from ega_jax.runtime import checkpoints
+
+    def fail(self):
+        raise checkpoints.CheckpointError("a checkpoint could not be written")
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "wait", fail)
+    code, said = run(QUICKSTART, f"--workdir={tmp_path}/run", *fields(steps=1))
+    assert code == 1 and "could not be written" in said
+    assert not (tmp_path / "run" / "results.json").exists()

@@ -77,6 +77,7 @@ def train(
         ):
             state = trainer.start(saved)
             state = trainer.loop(state, saved, writer)
+            saved.wait()  # no results of a run whose checkpoint could not be written
             return trainer.finish(state, saved, writer, began)
 
 

@@ -63,9 +63,19 @@ class Checkpoints:
         self._best.close()
 
     def wait(self) -> None:
-        """Waits for the writes under way."""
-        self._last.wait_until_finished()
-        self._best.wait_until_finished()
+        """Waits for the writes under way.
+
+        Raises:
+          CheckpointError: one of them failed, on a full disk say.
+        """
+        for manager in (self._last, self._best):
+            try:
+                manager.wait_until_finished()
+            except (OSError, ValueError) as error:  # tensorstore's are ValueErrors
+                raise CheckpointError(
+                    f"a checkpoint could not be written to {self.folder}: {error}\nEarlier ones "
+                    "are as they were. Make room, and start the same command again to go on"
+                ) from error
 
     @property
     def latest_step(self) -> int | None:

@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back bit for bit, or not at all and with a reason."""
 
+import errno
 import json
 import shutil
 
@@ -367,3 +368,14 @@ def test_a_damaged_best_does_not_stop_the_run(workdir):
     aside = workdir / "checkpoints" / "set_aside" / "best" / "2.0"
     assert (aside / "manifest" / "metadata").read_text() == "{"
     assert names(workdir / "checkpoints" / "best") == ["4"]
+
+
+def test_a_write_that_fails_is_said_and_not_passed_over(tmp_path, monkeypatch):
+    def fail():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Checkpoints(tmp_path, keep=2) as saved:
+        monkeypatch.setattr(saved._last, "wait_until_finished", fail)
+        with pytest.raises(CheckpointError, match="could not be written to .*No space left"):
+            saved.wait()
+        monkeypatch.undo()
