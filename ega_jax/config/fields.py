@@ -165,11 +165,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.threshold = 0.2  # the fixed threshold; a multiple of the interval
     config.eval.threshold_interval = 0.001
     config.eval.pictures = 24  # test images drawn as overlays
+    # Score maps of the scored images as maps/<image id>.npy, as --mode=score reads them; 400 KB
+    # each at 224 pixels.
+    config.eval.save_maps = False
     config.eval.bootstrap = 1000  # resamples of the images for 95 % intervals; 0: no intervals
 
     config.predict = ml_collections.ConfigDict()
     config.predict.top_k = 1  # boxes for this many classes of each picture
     config.predict.boxes = "largest"  # or all: one around each object above the threshold
+    config.predict.save_maps = False  # score maps too, as grey PNG files of the picture's size,
+    config.predict.save_masks = False  # and what is above the threshold, 255 and 0
     # None: the one found on the validation split if results.json has it, else eval.threshold
     config.predict.threshold = placeholder(float)
 

@@ -35,10 +35,15 @@ def heat_map(image: np.ndarray, score_map: np.ndarray, strength: float = 0.5) ->
       score_map: `[h, w]` in [0, 1]; resized to the image.
       strength: weight of the colours against the image.
     """
-    size = image.shape[1::-1]
-    scores = cv2.resize(score_map.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap((scores.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    scores = resize_map(score_map, image.shape[1::-1])
+    colours = cv2.applyColorMap((scores * 255).astype(np.uint8), cv2.COLORMAP_JET)
     return cv2.addWeighted(image, 1 - strength, colours[..., ::-1], strength, 0)
+
+
+def resize_map(score_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a score map to a width and a height: `[height, width]` float32 in [0, 1]."""
+    resized = cv2.resize(score_map.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return resized.clip(0, 1)
 
 
 def draw_boxes(

@@ -1,6 +1,8 @@
 """The evaluation loop: a trained network over a split, to figures, pictures and `results.json`."""
 
 import functools
+import io
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,6 +11,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 
 from ega_jax import localization
 from ega_jax.config import build
@@ -19,7 +22,7 @@ from ega_jax.evaluation.overlays import Example, gather
 from ega_jax.evaluation.scores import Scores
 from ega_jax.models.network import Network
 from ega_jax.models.norm import MAIN
-from ega_jax.runtime import distributed
+from ega_jax.runtime import distributed, files
 from ega_jax.runtime.checkpoints import restore
 from ega_jax.runtime.sharding import Placement, local_rows
 from ega_jax.training import steps
@@ -81,6 +84,7 @@ class Evaluator:
         source: Source,
         keep: Sequence[int] = (),
         workers: int | None = None,
+        maps: str | os.PathLike | None = None,
     ) -> tuple[Scores, dict[int, Example]]:
         """Runs the network over a split and scores its predictions and maps.
 
@@ -92,6 +96,7 @@ class Evaluator:
           keep: indices of images to return for pictures.
           workers: processes that score maps, see `pool.score_images`; None: as many as pay. The
             figures do not depend on it.
+          maps: folder that receives `<image id>.npy`, the score maps `[S, S]` float64 in [0, 1].
 
         Returns:
           The scores of the split and the kept examples, of all processes together.
@@ -113,6 +118,9 @@ class Evaluator:
                         examples[index] = Example(
                             batch["image"][row], score_map, float(chosen[best]), best
                         )
+                    if maps is not None:
+                        score_map = localization.score_map(cams[row], self.map_size)
+                        _save_map(epath.Path(maps) / f"{source.image_ids[index]}.npy", score_map)
                     load = functools.partial(
                         scores.request, source, index, cams[row], self.map_size
                     )
@@ -165,6 +173,12 @@ class Evaluator:
             for row in np.flatnonzero(batch["mask"]):
                 result[int(batch["index"][row])] = probabilities[row]
         return result
+
+
+def _save_map(path: epath.Path, score_map: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, score_map)
+    files.write_bytes(path, buffer.getvalue())
 
 
 def _fetch(batch: dict, out: dict) -> tuple[dict, np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
 import numpy as np
 from etils import epath
 
@@ -95,11 +96,15 @@ def report(
     if validation is not None:
         scores["val"] = validation
     elif "val" in sources:
-        scores["val"], _ = evaluator.score(variables, sources["val"])
+        scores["val"], _ = evaluator.score(
+            variables, sources["val"], maps=maps_folder(config, workdir)
+        )
     if "test" in sources:
         count = min(config.eval.pictures, len(sources["test"]))
         keep = np.linspace(0, len(sources["test"]) - 1, count).round().astype(int).tolist()
-        scores["test"], examples = evaluator.score(variables, sources["test"], keep)
+        scores["test"], examples = evaluator.score(
+            variables, sources["test"], keep, maps=maps_folder(config, workdir)
+        )
     results = {"config": config.to_dict(), "step": step}
     if not distributed.is_lead():
         return results
@@ -117,3 +122,8 @@ def report(
             if writer:
                 writer.write_images(step, {name: sheet[None]})
     return results
+
+
+def maps_folder(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> epath.Path | None:
+    """Returns where an evaluation leaves its score maps; None if it does not."""
+    return epath.Path(workdir) / "maps" if config.eval.save_maps else None

@@ -28,7 +28,8 @@ def predict(
 
     Writes into the workdir `predictions.json` (`image_id`, `class`, `class_name`, `score` in
     [0, 1], `box` xyxy in pixels of the picture, `threshold`; what was skipped, and which files were
-    no pictures), and `predictions/<image id>.png`, with heat map and boxes.
+    no pictures), and `predictions/<image id>.png`, with heat map and boxes; if asked for,
+    `maps/<image id>.png` and `masks/<image id>.png` too.
 
     Args:
       config: of the run that trained the model, but for the fields of `store.FREE`.
@@ -65,6 +66,7 @@ def predict(
     for classes in found:
         image_id, picture = pictures.next_done()
         _draw(epath.Path(workdir) / "predictions" / f"{image_id}.png", picture, classes)
+        _save(epath.Path(workdir), image_id, picture, classes[0], config)
         predictions += [entry for found in classes for entry in _entries(image_id, found)]
     result = {
         "checkpoint": str(path),
@@ -121,6 +123,22 @@ def _entries(image_id: str, found: Localization) -> list[dict]:
         }
         for box in found.boxes
     ]
+
+
+def _save(
+    workdir: epath.Path,
+    image_id: str,
+    picture: np.ndarray,
+    found: Localization,
+    config: ml_collections.ConfigDict,
+) -> None:
+    """Writes map and mask of a picture's best class, those that the config asks for."""
+    grey = drawing.resize_map(found.score_map, picture.shape[1::-1])
+    if config.predict.save_maps:
+        drawing.save_png(workdir / "maps" / f"{image_id}.png", np.rint(255 * grey).astype(np.uint8))
+    if config.predict.save_masks:
+        mask = np.where(grey > found.threshold, 255, 0).astype(np.uint8)
+        drawing.save_png(workdir / "masks" / f"{image_id}.png", mask)
 
 
 def _draw(path: epath.Path, picture: np.ndarray, classes: list[Localization]) -> None:

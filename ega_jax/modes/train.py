@@ -19,7 +19,7 @@ from ega_jax.data import cache
 from ega_jax.data.files.headers import SKIP
 from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
-from ega_jax.evaluation.reports import report
+from ega_jax.evaluation.reports import maps_folder, report
 from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import untrained
@@ -260,10 +260,12 @@ class Trainer:
         self.images_per_second = progress.overall()
         return state
 
-    def validate(self, state: steps.TrainState, saved: Checkpoints, writer: Any) -> Scores:
+    def validate(
+        self, state: steps.TrainState, saved: Checkpoints, writer: Any, maps: Any = None
+    ) -> Scores:
         """Scores the validation split, logs it, and saves the state if it is the best so far."""
         step = int(state.step)
-        scores, _ = self.evaluator.score(variables_of(state), self.sources["val"])
+        scores, _ = self.evaluator.score(variables_of(state), self.sources["val"], maps=maps)
         figures = flatten(scores.figures(self.config.eval.threshold))
         writer.write_scalars(step, {f"val/{name}": value for name, value in figures.items()})
         best = saved.save_if_best(state, scores.selection)
@@ -281,7 +283,8 @@ class Trainer:
         """Scores validation and test splits with the checkpoint asked for; writes the results."""
         validation = None
         if "val" in self.sources:
-            validation = self.validate(state, saved, writer)
+            maps = maps_folder(self.config, self.workdir)
+            validation = self.validate(state, saved, writer, maps)
             saved.wait()
             if self.config.eval.checkpoint == "best":
                 best = self.restore(find(self.workdir, "best"))

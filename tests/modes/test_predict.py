@@ -45,6 +45,22 @@ def test_predictions_and_overlays_for_what_can_be_read(tiny_run, pictures):
             assert overlay.width == width and overlay.height > height
 
 
+def test_maps_and_masks_as_pictures(tiny_run, pictures, tmp_path):
+    workdir, _ = tiny_run
+    path = str(checkpoints.find(workdir, "last"))
+    fields = {"predict.save_maps": True, "predict.save_masks": True, "predict.threshold": 0.5}
+    predict.predict(tiny(**fields), str(tmp_path / "out"), str(pictures), checkpoint=path)
+    for name, (height, width) in {"a.jpg": (50, 30), "deep/c.JPG": (64, 64)}.items():
+        grey, mask = (
+            np.asarray(Image.open(tmp_path / "out" / folder / f"{name}.png"))
+            for folder in ("maps", "masks")
+        )
+        assert grey.shape == mask.shape == (height, width)
+        assert set(np.unique(mask)) <= {0, 255}
+        sure = abs(grey.astype(int) - 127.5) > 1  # rounding aside
+        np.testing.assert_array_equal((grey > 127)[sure], (mask == 255)[sure])
+
+
 def test_top_k_gives_a_box_for_each_class_best_first(tiny_run, pictures):
     workdir, _ = tiny_run
     config = tiny(**{"predict.top_k": 3, "predict.threshold": 0.5})
