@@ -39,7 +39,7 @@ def config(root, **fields):
 
 def figures(results):
     """Everything in `results.json` but the config and the clock, as JSON has it."""
-    changing = ("config", "seconds", "images_per_second")
+    changing = ("config", "seconds", "images_per_second", "eval_images_per_second")
     return json.loads(json.dumps({k: v for k, v in results.items() if k not in changing}))
 
 
