@@ -80,7 +80,8 @@ def draw(
       it covers at least half of the pixel.
     """
     canvas, palette = paint(rng, species, 2 * size)
-    image = (_sum_blocks(palette[canvas]) + 2) // 4 + _light(rng, size)
+    channels = [(_sum_blocks(channel[canvas]) + 2) >> 2 for channel in palette.T]
+    image = np.stack(channels, axis=-1) + _light(rng, size)
     image += rng.integers(-4, 4, image.shape, np.int16)  # grain
     mask = _sum_blocks(canvas >= CREATURE) >= 2
     return np.clip(image, 0, 255).astype(np.uint8), mask

@@ -1,17 +1,16 @@
 """Fills polygons in integer arithmetic: the same pixels on every machine.
 
 The pixels are those of `fillPoly` in OpenCV 5: an even-odd scanline fill between the vertices'
-pixels, and Bresenham's lines around it. Other versions of OpenCV fill other pixels, so a data set
-cannot be left to it. All shapes of a scene are filled together: most are too small to be worth
-NumPy calls of their own.
+pixels, and Bresenham's lines around it. OpenCV 4.10 fills others, so a data set that is to look the
+same everywhere cannot be left to it. All shapes of a scene are filled together, since most are too
+small to be worth NumPy calls of their own.
 """
 
 import numpy as np
 
-SUBPIXELS = 16  # a vertex is rounded to sixteenths of a pixel first, then to a pixel
-FRACTION_BITS = 16  # of where a scanline crosses an edge
-ONE = 1 << FRACTION_BITS
-MARGIN = 1  # columns left and right of the image; a span that leaves the image ends there
+SUBPIXELS = 16  # a vertex is rounded to sixteenths of a pixel, then to a pixel
+BITS = 16  # of a pixel's fraction, where a scanline crosses an edge
+MARGIN = 1  # columns left and right of the image, where spans end that leave it
 
 
 def fill(drawings: list[np.ndarray], size: int) -> list[np.ndarray]:
@@ -23,120 +22,120 @@ def fill(drawings: list[np.ndarray], size: int) -> list[np.ndarray]:
       size: height and width of the image in pixels.
 
     Returns:
-      For each drawing the pixels of areas and outlines: indices `[n]` into the flat image
+      For each drawing the pixels of its area and outline: indices `[n]` into the flat image
       `[size, size + 2 * MARGIN]`, in no order; some come twice.
     """
     start, end, drawing = _edges(drawings)
-    # The images of the drawings lie one below the other; `top` is the first row of an edge's image.
+    # The images of the drawings lie one below the other, the image of an edge from row `top`.
     top = drawing * size
-    width = size + 2 * MARGIN
-    clipped_start, clipped_end, visible = _clip(start, end, size)
-    first, last = _spans(start[1], end[1], clipped_start, clipped_end, top, size)
-    area = _ranges(first, last + 1 - first)
-    outline = _lines(clipped_start[:, visible], clipped_end[:, visible], top[visible], width)
-    images = np.arange(len(drawings) + 1) * (size * width)
-    area_ends = np.searchsorted(area, images[1:])
-    pixels_of = np.bincount(outline // (size * width), minlength=len(drawings))
-    return [
-        np.concatenate(pieces) - image
-        for image, *pieces in zip(
-            images[:-1],
-            np.split(area, area_ends[:-1]),
-            np.split(outline, np.cumsum(pixels_of)[:-1]),
-            strict=True,
-        )
-    ]
+    cut_start, cut_end, visible = _clip(start, end, size)
+    area = _area(start[1], end[1], cut_start, cut_end, top, size)
+    outline = _lines(cut_start[:, visible], cut_end[:, visible], top[visible], size)
+    # Both are in the order of the drawings, though not sorted.
+    pixels = size * (size + 2 * MARGIN)
+    pieces = []
+    for indices in (area, outline):
+        counts = np.bincount(indices // pixels, minlength=len(drawings))
+        bounds = [0, *np.cumsum(counts).tolist()]
+        pieces.append([indices[a:b] for a, b in zip(bounds, bounds[1:], strict=False)])
+    return [np.concatenate(pair) - i * pixels for i, pair in enumerate(zip(*pieces, strict=True))]
 
 
 def _edges(drawings: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the pixels `[2, edges]` where edges start and end, and their drawings `[edges]`."""
-    vertices = np.concatenate([drawing.reshape(-1, 2) for drawing in drawings])
-    vertices = np.rint((vertices.T - 0.5) * SUBPIXELS).astype(np.int64)
+    vertices = np.concatenate([drawing.reshape(-1, 2) for drawing in drawings]).T
+    vertices = np.rint((vertices - 0.5) * SUBPIXELS).astype(np.int64)
     vertices = (vertices + SUBPIXELS // 2) // SUBPIXELS
     polygons, corners = np.array([drawing.shape[:2] for drawing in drawings]).T
-    last = np.cumsum(np.repeat(corners, polygons)) - 1  # vertex of each polygon
-    before = np.arange(-1, vertices.shape[1] - 1)
-    before[np.append(0, last[:-1] + 1)] = last
-    drawing = np.repeat(np.arange(len(drawings)), polygons * corners)
-    start = vertices[:, before]
-    return start, vertices, drawing
+    ends = np.cumsum(np.repeat(corners, polygons))
+    before = np.arange(-1, ends[-1] - 1)  # of a vertex, in its polygon
+    before[0], before[ends[:-1]] = ends[0] - 1, ends[1:] - 1
+    return vertices[:, before], vertices, np.repeat(np.arange(len(drawings)), polygons * corners)
 
 
 def _clip(
     start: np.ndarray, end: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts edges at the border (Cohen and Sutherland's way: rows first, then columns).
+    """Cuts edges at the borders of the image, rows first, then columns (Cohen and Sutherland).
 
     Returns:
-      Start and end `[2, edges]`, and whether any of an edge is in the image, `[edges]`. What of an
-      edge that is outside was cut by then stays cut, which tells `_spans` where it leads.
+      Where edges start and end then, `[2, edges]`, and which are in the image at all, `[edges]`.
+      One that is not may have been cut at its rows all the same: `_area` needs it as it is.
     """
-    inside = (np.minimum(start, end) >= 0).all(axis=0) & (np.maximum(start, end) < size).all(axis=0)
-    crossing = np.flatnonzero(~inside)
+    low, high = np.minimum(start, end), np.maximum(start, end)
+    visible = (low >= 0).all(axis=0) & (high < size).all(axis=0)
+    crossing = np.flatnonzero(~visible)
     ends = np.stack([start[:, crossing], end[:, crossing]])
     hidden = _beyond(ends, size).any(axis=0)
     for axis in (1, 0):
-        hidden = hidden | _beyond(ends, size)[axis]
+        hidden |= _beyond(ends, size)[axis]
         for point, other in (ends, ends[::-1]):
             border = np.where(hidden, point[axis], point[axis].clip(0, size - 1))
-            run = other[axis] - point[axis]
-            rise = other[1 - axis] - point[1 - axis]
-            moves = border != point[axis]
-            run[~moves] = 1
-            point[1 - axis] += _divide((border - point[axis]) * rise * moves, run)
+            length = border - point[axis]  # to be cut off
+            run, rise = other[axis] - point[axis], other[1 - axis] - point[1 - axis]
+            point[1 - axis] += _divide(length * rise, np.where(length == 0, 1, run))
             point[axis] = border
-    start, end, visible = start.copy(), end.copy(), inside
+    start, end = start.copy(), end.copy()
     start[:, crossing], end[:, crossing] = ends
     visible[crossing] = ~hidden
     return start, end, visible
 
 
 def _beyond(ends: np.ndarray, size: int) -> np.ndarray:
-    """Tells whether both ends of edges `[2, 2, edges]` are beyond the same border: `[2, edges]`."""
-    return np.asarray((ends < 0).all(axis=0) | (ends >= size).all(axis=0))
+    """Tells which edges `[2, 2, edges]` have both ends beyond one border: `[2, edges]` by axis."""
+    return (ends < 0).all(axis=0) | (ends >= size).all(axis=0)
 
 
-def _spans(y0, y1, start, end, top, size) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first and the last pixels of spans."""
-    cut = start[1] != end[1]
-    from_y, to_y = np.where(cut, start[1], y0), np.where(cut, end[1], y1)
-    slope = _divide((end[0] - start[0]) * ONE, np.where(to_y == from_y, 1, to_y - from_y))
-    down = y0 < y1
-    offset = np.where(down, start[0] * ONE - from_y * slope, end[0] * ONE - to_y * slope)
-    first_row = np.minimum(y0, y1).clip(0)
-    rows = (np.maximum(y0, y1).clip(max=size) - first_row).clip(0)
-    row = _ranges(first_row, rows)
-    offset, slope, top = np.repeat(np.stack([offset, slope, top]), rows, axis=1)
-    x = (offset + slope * row).clip(-MARGIN * ONE, size * ONE)
-    crossings = ((top + row) * (size + 2 * MARGIN) + MARGIN) * ONE + x
+def _area(
+    start_row: np.ndarray,
+    end_row: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    top: np.ndarray,
+    size: int,
+) -> np.ndarray:
+    """Returns the pixels between edges; their rows are those before they were cut."""
+    uncut = start[1] == end[1]
+    start_y, end_y = np.where(uncut, start_row, start[1]), np.where(uncut, end_row, end[1])
+    slope = _divide((end[0] - start[0]) << BITS, np.where(start_y == end_y, 1, end_y - start_y))
+    upper_x, upper_y = np.where(start_row < end_row, (start[0], start_y), (end[0], end_y))
+    # An edge has its first row but not its last, so that edges which meet count as one.
+    first = np.minimum(start_row, end_row).clip(0)
+    rows = (np.maximum(start_row, end_row).clip(max=size) - first).clip(0)
+    row = _ranges(first, rows)
+    origin, slope, top = np.repeat([(upper_x << BITS) - upper_y * slope, slope, top], rows, axis=1)
+    x = (origin + row * slope).clip(-MARGIN << BITS, size << BITS)
+    # As positions in the flat images, so that sorting pairs the edges of each row.
+    crossings = ((top + row) * (size + 2 * MARGIN) + MARGIN << BITS) + x
     crossings.sort()
-    return (crossings[::2] + ONE - 1) // ONE, crossings[1::2] // ONE
+    first, last = -(-crossings[::2] >> BITS), crossings[1::2] >> BITS
+    return _ranges(first, last - first + 1)
 
 
-def _lines(start, end, top, width) -> np.ndarray:
-    """Returns the pixels of Bresenham's lines, drawn from left to right."""
+def _lines(start: np.ndarray, end: np.ndarray, top: np.ndarray, size: int) -> np.ndarray:
+    """Returns the pixels of lines (Bresenham), drawn from left to right."""
+    width = size + 2 * MARGIN
     left, right = np.where(start[0] > end[0], (end, start), (start, end))
     dx, dy = right - left
-    down = np.where(dy < 0, -width, width)
-    dy = abs(dy)
+    down, dy = np.where(dy < 0, -width, width), abs(dy)
     steep = dy > dx
-    long, short = np.maximum(dx, dy), np.minimum(dx, dy)
-    origin = (top + left[1]) * width + left[0] + MARGIN
-    step = _ranges(np.zeros_like(long), long + 1)
-    each = np.stack(
-        [origin, np.where(steep, down, 1), np.where(steep, 1, down), 2 * short, long.clip(1)]
-    )
-    origin, forth, aside, short2, long = np.repeat(each, long + 1, axis=1)
-    return origin + step * forth + (short2 * step + long - 1) // (2 * long) * aside
+    origin = (top + left[1]) * width + MARGIN + left[0]
+    # Every pixel is a step ahead along the longer side; where its turn comes, one aside as well.
+    ahead, aside = np.where(steep, down, 1), np.where(steep, 1, down)
+    longer, shorter = np.maximum(dx, dy), np.minimum(dx, dy)
+    step = _ranges(np.zeros_like(longer), longer + 1)
+    each = [origin, ahead, aside, 2 * shorter, longer.clip(1)]
+    origin, ahead, aside, slope, longer = np.repeat(each, longer + 1, axis=1)
+    return origin + step * ahead + (step * slope + longer - 1) // (2 * longer) * aside
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns the ranges `start, start + 1, …` of `count` numbers each, one after another."""
+    """Returns `counts` numbers from each of `starts` on, all in one array."""
     ends = np.cumsum(counts)
     return np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())
 
 
 def _divide(dividend: np.ndarray, divisor: np.ndarray) -> np.ndarray:
-    """Divides and rounds towards zero."""
+    """Divides integers and rounds towards zero."""
     quotient = abs(dividend) // abs(divisor)
     return np.where((dividend < 0) == (divisor < 0), quotient, -quotient)
