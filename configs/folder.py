@@ -2,7 +2,7 @@
 
     python -m ega_jax.main --config=configs/folder.py --config.data.root=DIR
 
-`DIR/<class>/*.jpg` (or png, webp, ...) is enough to train; `DIR/train/<class>/`, `DIR/val/<class>/` and
+`DIR/<class>/*.jpg` (png, webp) is enough to train; `DIR/train/<class>/`, `DIR/val/<class>/` and
 `DIR/test/<class>/` give classification figures too. With `--config.data.metadata=META`, where
 `META/{train,val,test}` hold the field's text files, boxes or masks are scored:
 

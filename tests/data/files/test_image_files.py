@@ -143,7 +143,9 @@ def test_16_bit_tiff_keeps_the_high_byte_and_floats_are_refused(tmp_path):
 @pytest.mark.parametrize("kind", ["WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "AVIF"])
 def test_other_formats_that_are_cut_off(tmp_path, kind):
     data = encoded(COLOUR.resize((330, 210)), kind)
-    with pytest.raises(DataError, match=r"(?s)1 of 1 image files .*c/1.jpg: (is damaged|cannot|is no)"):
+    with pytest.raises(
+        DataError, match=r"(?s)1 of 1 image files .*c/1.jpg: (is damaged|cannot|is no)"
+    ):
         load(tmp_path / "c" / "1.jpg", data[: len(data) // 2])
 
 
