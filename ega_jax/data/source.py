@@ -29,8 +29,8 @@ class Source:
         `boxes` are given; None where nobody asked.
       boxes: per image `[K, 4]` ground-truth boxes, xyxy in pixels of the original image; None if
         the split has no boxes.
-      load_mask: index, size -> (object, ignore), two `[size, size]` bool arrays; None if the split
-        has no masks.
+      load_mask: index, size -> (object, ignore), two `[size, size]` bool arrays; may be called by
+        several threads at once. None if the split has no masks.
       unusable: images among these that cannot be read, by id, and why; see `without`.
       left_out: images of the data set that are not among these, by id, and why.
     """

@@ -126,7 +126,7 @@ def _start():
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return subprocess.Popen(
-        [sys.executable, "-m", "ega_jax.localization.worker"],
+        [sys.executable, "-m", "ega_jax.evaluation.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | threads | {"PYTHONPATH": path},

@@ -160,9 +160,16 @@ def _saddles(labels, heights, connectivity):
         pixels.append((here, here + step))
     here, there = np.concatenate(pixels, axis=1)
     level = np.minimum(flat[here], flat[there]) >> 8
+    one, other = labels[here].astype(np.int64), labels[there].astype(np.int64)
+    if labels.dtype == np.uint8:  # few basins: of every two only their highest saddle is kept
+        size = int(labels.max()) + 1
+        highest = np.zeros(size * size, level.dtype)
+        np.maximum.at(highest, one * size + other, level)
+        pairs = np.flatnonzero(highest)
+        one, other = np.divmod(pairs, size)
+        return one, other, highest[pairs].astype(np.int64)
     kept = np.flatnonzero(level)
-    one, other = labels[here[kept]], labels[there[kept]]
-    return one.astype(np.int64), other.astype(np.int64), level[kept].astype(np.int64)
+    return one[kept], other[kept], level[kept].astype(np.int64)
 
 
 def _build_tree(peaks, one, other, levels):

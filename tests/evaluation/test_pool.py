@@ -108,7 +108,7 @@ def test_number_of_workers(monkeypatch):
 
 def test_workers_import_neither_jax_nor_tensorflow():
     code = (
-        "import sys, ega_jax.localization.worker; "
+        "import sys, ega_jax.evaluation.worker; "
         "print(sorted({'jax', 'tensorflow', 'flax'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

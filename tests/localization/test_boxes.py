@@ -66,6 +66,10 @@ def test_noisy_maps(seed, smoothing):
     )
 
 
+def test_noisy_map_with_more_branches_than_32_bits_keep_apart():
+    check(np.random.default_rng(0).random((300, 300)), (0.2, 0.5, 0.8))
+
+
 @pytest.mark.parametrize("values", (2, 3, 5, 20))
 def test_tiny_maps_with_flat_zones_and_ties(values):
     rng = np.random.default_rng(values)

@@ -83,7 +83,7 @@ def _clip(
 
 def _beyond(ends: np.ndarray, size: int) -> np.ndarray:
     """Tells which edges `[2, 2, edges]` have both ends beyond one border: `[2, edges]` by axis."""
-    return (ends < 0).all(axis=0) | (ends >= size).all(axis=0)
+    return np.asarray((ends < 0).all(axis=0) | (ends >= size).all(axis=0))
 
 
 def _area(

@@ -1,4 +1,4 @@
-"""A process that scores maps: `python -m ega_jax.localization.worker`, started by `pool.py`.
+"""A process that scores maps: `python -m ega_jax.evaluation.worker`, started by `pool.py`.
 
 It reads pickled pairs of an `ImageMap` and thresholds from standard input until that is closed,
 and answers each with a pickled pair: an `ImageOutcome` or None, and None or the exception. It
@@ -12,7 +12,7 @@ import sys
 
 import cv2
 
-from ega_jax.localization.images import score_image
+from ega_jax.localization import score_image
 
 
 def main() -> None:
