@@ -1,9 +1,33 @@
 """Programs as other platforms get them, without a device of theirs."""
 
 import collections
+import contextlib
 import re
 
 import jax
+import pytest
+
+from ega_jax.models import blocks
+from ega_jax.ops.cpu import pooling
+
+
+@contextlib.contextmanager
+def plain_operations():
+    """Builds networks in the formulation of other platforms than the CPU, the one that is counted.
+
+    What a CPU gets for its own sake has other operations, and where a program is lowered twice the
+    second time shares functions that the first one does not.
+    """
+
+    def max_pool(x, window, strides, padding):
+        return pooling._plain(x, window=window, strides=strides, padding=padding)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "Convolution", None)
+        patch.setattr(pooling, "max_pool", max_pool)
+        jax.clear_caches()
+        yield
+    jax.clear_caches()
 
 
 def lowered(function, arguments, platform: str) -> str:

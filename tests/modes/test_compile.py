@@ -17,6 +17,7 @@ from ega_jax.modes import compile
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.sharding import Placement
 from tests.helpers.paths import ROOT
+from tests.helpers.platforms import plain_operations
 from tests.helpers.runs import TINY, tiny
 
 FACTS = lower.DataFacts(num_classes=10, num_images=20)
@@ -223,8 +224,10 @@ def test_parts_of_a_batch_and_attack_steps_are_counted():
 
     def flops(**fields):
         config = tiny(**fields)
-        compiled = lower.lower_steps(config, FACTS, Placement())["train"].compile()
-        return compile._with_loops(compile.cost_of(compiled), config, FACTS, Placement())["flops"]
+        with plain_operations():
+            compiled = lower.lower_steps(config, FACTS, Placement())["train"].compile()
+            cost = compile.cost_of(compiled)
+            return compile._with_loops(cost, config, FACTS, Placement())["flops"]
 
     plain = flops(**{"ega.num_steps": 1})
     in_parts = flops(**{"ega.num_steps": 1, "accumulate": 2})
@@ -305,17 +308,18 @@ def test_steps_are_lowered_as_training_and_evaluation_run_them(tmp_path):
     from ega_jax.modes import train
 
     config = tiny()
-    lowered = lower.lower_steps(config, FACTS, Placement())
-    trainer = train.Trainer(config, str(tmp_path))
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
-    batch = {
-        "image": np.zeros((8, 32, 32, 3), np.uint8),
-        "label": np.zeros(8, np.int32),
-        "mask": np.ones(8, bool),
-    }
-    assert lowered["train"].as_text() == trainer.step.lower(state, batch).as_text()
-    step = trainer.evaluator.step
-    assert lowered["eval"].as_text() == step.lower(variables_of(state), batch).as_text()
+    with plain_operations():
+        lowered = lower.lower_steps(config, FACTS, Placement())
+        trainer = train.Trainer(config, str(tmp_path))
+        state = jax.eval_shape(trainer.init, jax.random.key(0))
+        batch = {
+            "image": np.zeros((8, 32, 32, 3), np.uint8),
+            "label": np.zeros(8, np.int32),
+            "mask": np.ones(8, bool),
+        }
+        assert lowered["train"].as_text() == trainer.step.lower(state, batch).as_text()
+        step = trainer.evaluator.step
+        assert lowered["eval"].as_text() == step.lower(variables_of(state), batch).as_text()
 
 
 @pytest.mark.slow

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from ega_jax.ops.cpu.platform import by_platform
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-Pairs = tuple[tuple[int, int], tuple[int, int]]
+Pairs = tuple[tuple[int, int], ...]
 
 
 def convolve(
     x: jax.Array,
     kernel: jax.Array,
     *,
-    strides: tuple[int, int] = (1, 1),
+    strides: tuple[int, ...] = (1, 1),
     padding: Pairs = ((0, 0), (0, 0)),
     groups: int = 1,
 ) -> jax.Array:
@@ -86,7 +86,7 @@ class Convolution:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pairs, groups: int
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: Pairs, groups: int
 ) -> jax.Array:
     return _forward(x, kernel, strides=strides, padding=padding, groups=groups)
 
@@ -97,7 +97,7 @@ class _Sizes(tuple):
 
 
 def _keep(
-    x: Any, kernel: Any, strides: tuple[int, int], padding: Pairs, groups: int
+    x: Any, kernel: Any, strides: tuple[int, ...], padding: Pairs, groups: int
 ) -> tuple[jax.Array, tuple]:
     """Keeps what the gradients that are wanted need, and no more."""
     y = _convolve(x.value, kernel.value, strides, padding, groups)
@@ -110,7 +110,7 @@ def _keep(
 
 
 def _backward(
-    strides: tuple[int, int], padding: Pairs, groups: int, kept: tuple, gradient: jax.Array
+    strides: tuple[int, ...], padding: Pairs, groups: int, kept: tuple, gradient: jax.Array
 ) -> tuple[jax.Array | None, jax.Array | None]:
     x, kernel, (image_size, kernel_size) = kept
     settings = {"strides": strides, "padding": padding, "groups": groups}
@@ -129,7 +129,7 @@ _convolve.defvjp(_keep, _backward, symbolic_zeros=True)
 
 
 def _plain(
-    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], padding: Pairs, groups: int
+    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, ...], padding: Pairs, groups: int
 ) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x, kernel, strides, padding, dimension_numbers=LAYOUT, feature_group_count=groups
@@ -213,7 +213,7 @@ def _cpu_kernel_gradient(
 
 
 def _sum_of_shifts(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pairs
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: Pairs
 ) -> jax.Array:
     """Convolves each channel with its own kernel, a sum of shifted images."""
     size = [

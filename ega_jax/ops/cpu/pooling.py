@@ -6,13 +6,14 @@ pixels of every window in turn does without both.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ega_jax.ops.cpu.platform import by_platform
 
-Pairs = tuple[tuple[int, int], tuple[int, int]]
+Pairs = tuple[tuple[int, int], ...]
 
 
 def max_pool(x: jax.Array, window: int, strides: int, padding: Pairs) -> jax.Array:
@@ -62,7 +63,7 @@ def _plain(x: jax.Array, *, window: int, strides: int, padding: Pairs) -> jax.Ar
     )
 
 
-def _plain_gradient(x: jax.Array, gradient: jax.Array, **settings: object) -> jax.Array:
+def _plain_gradient(x: jax.Array, gradient: jax.Array, **settings: Any) -> jax.Array:
     return jax.vjp(functools.partial(_plain, **settings), x)[1](gradient)[0]
 
 
