@@ -19,6 +19,7 @@ import sys
 # TensorFlow only reads images here; its start-up chatter helps nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 from etils import epath
@@ -56,6 +57,12 @@ HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout", 100, "Seconds after which a silent process counts as dead.", lower_bound=1
 )
 MASKS = flags.DEFINE_string("masks", None, "score, baseline: folder that mask paths start from.")
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices",
+    None,
+    "CPU devices that a batch is split over; default: one a core, if batches divide over them.",
+    lower_bound=1,
+)
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "compile: chips and slices, e.g. v5e:16x16, v4:2x2x4, 2xv5e:16x16."
 )
@@ -120,9 +127,11 @@ def main(argv: list[str]) -> int:
             return 0
         if MODE.value == "train":
             _require("config")
+            _use_cores(CONFIG.value)
             train.train(CONFIG.value, workdir, checkpoint=CHECKPOINT.value)
             return 0
         config = CONFIG.value or store.load(find(workdir, CHECKPOINT.value).parents[2])
+        _use_cores(config)
         if MODE.value == "eval":
             evaluator.evaluate(config, workdir, checkpoint=CHECKPOINT.value)
             return 0
@@ -176,6 +185,25 @@ def _join_processes() -> None:
         ) from error
     if not distributed.is_lead():
         logging.getLogger("ega_jax").setLevel(logging.WARNING)
+
+
+def _use_cores(config: ml_collections.ConfigDict) -> None:
+    """Splits batches over the cores, where there is no accelerator.
+
+    Processes of one run have one CPU device each, unless the environment says otherwise.
+    """
+    from ega_jax.config.check import AUTO, check
+    from ega_jax.runtime import devices
+
+    if DISTRIBUTED.value:
+        if CPU_DEVICES.value:
+            raise app.UsageError("--cpu_devices is for one process; leave out --distributed")
+        return
+    check(config)
+    sizes = [config.eval.batch_size]
+    if MODE.value == "train" and config.batch_size != AUTO:
+        sizes.append(config.batch_size // config.accumulate)
+    devices.use_cores(sizes, CPU_DEVICES.value)
 
 
 def _require(*names: str) -> None:

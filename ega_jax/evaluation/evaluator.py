@@ -53,15 +53,16 @@ class Evaluator:
         """Prepares the steps; the first batch compiles them."""
         self.config = config
         self.placement = placement
-        shardings = {
+        settings = {
             "in_shardings": (placement.replicated, placement.by_example),
             "out_shardings": placement.by_example,
+            "compiler_options": placement.compiler_options,
         }
         self.step = jax.jit(
             functools.partial(steps.eval_step, model=model, reader=build.reader(config, model)),
-            **shardings,
+            **settings,
         )
-        self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)
+        self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **settings)
         self.map_size = config.eval.map_size or config.data.crop_size
         self.thresholds = localization.thresholds(config.eval.threshold_interval)
 

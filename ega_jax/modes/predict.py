@@ -66,6 +66,7 @@ def predict(
         functools.partial(steps.predict_step, model=model, reader=reader, top_k=top_k),
         in_shardings=(placement.replicated, placement.by_example),
         out_shardings=placement.by_example,
+        compiler_options=placement.compiler_options,
     )
 
     predictions, skipped = [], []

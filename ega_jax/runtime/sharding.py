@@ -14,6 +14,8 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ega_jax.runtime.devices import compiler_options
+
 
 class Placement:
     """Where things go on the given devices.
@@ -21,12 +23,14 @@ class Placement:
     Attributes:
       replicated: sharding of what every device holds whole (state, metric sums).
       by_example: sharding of arrays whose first axis is the global batch.
+      compiler_options: for `jax.jit` of steps on these devices, see `devices.compiler_options`.
     """
 
     def __init__(self, devices: list[jax.Device] | None = None):
         """Lays a one-axis mesh over `devices`, all of them by default."""
         devices = jax.devices() if devices is None else devices
         self.num_devices = len(devices)
+        self.compiler_options = compiler_options(devices[0].platform)
         mesh = Mesh(_in_order(devices), ("data",), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, P())
         self.by_example = NamedSharding(mesh, P("data"))
