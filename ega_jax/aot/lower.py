@@ -124,6 +124,7 @@ def jit_train_step(
         in_shardings=(placement.replicated, placement.by_example),
         out_shardings=placement.replicated,
         donate_argnums=0,
+        compiler_options=placement.compiler_options,
     )
 
 

@@ -156,10 +156,12 @@ def _plain_kernel_gradient(
 
 # The formulations for CPUs.
 
-# Output channels below which neighbouring pixels are computed as channels of one convolution.
-_NARROW = 16
-# Bounds on what the kernel's gradient is summed up from as products of shifted images.
-_WIDE, _LARGE = 64, 56 * 56
+# Bounds on the columns of a product that computes neighbouring pixels as channels, where the image
+# has up to `_COLOURS` channels and where it has more.
+_COLOURS, _COLUMNS_OF_COLOURS, _COLUMNS = 4, 32, 24
+# From so many channels on either side and so many pixels, the kernel's gradient is summed up from
+# products of shifted images.
+_WIDE, _LARGE = 64, 14 * 14
 
 
 def _depthwise(kernel: jax.Array, groups: int) -> bool:
@@ -245,8 +247,9 @@ def _pixels_at_once(x, kernel, strides, padding, groups) -> int:
     columns = x.shape[2] + sum(padding[1]) - width + 1
     if groups > 1 or width == 1 or strides[1] != 1 or min(padding[1]) < 0:
         return 1
+    most = _COLUMNS_OF_COLOURS if x.shape[3] <= _COLOURS else _COLUMNS
     pixels = 1
-    while columns % (2 * pixels) == 0 and 2 * pixels * kernel.shape[3] <= _NARROW:
+    while columns % (2 * pixels) == 0 and 2 * pixels * kernel.shape[3] <= most:
         pixels *= 2
     return pixels
 
