@@ -23,6 +23,7 @@ from typing import Any
 # TensorFlow only reads images here; its start-up chatter helps nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
@@ -69,6 +70,12 @@ HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout", 100, "Seconds after which a silent process counts as dead.", lower_bound=1
 )
 MASKS = flags.DEFINE_string("masks", None, "score, baseline: folder that mask paths start from.")
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices",
+    None,
+    "CPU devices that a batch is split over; default: one a core, if batches divide over them.",
+    lower_bound=1,
+)
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "compile: chips and slices, e.g. v5e:16x16, v4:2x2x4, 2xv5e:16x16."
 )
@@ -102,7 +109,7 @@ def _train() -> int:
     _require("config")
     from ega_jax.modes.train import train
 
-    train(CONFIG.value, _keeping_programs(), checkpoint=CHECKPOINT.value)
+    train(CONFIG.value, _ready(), checkpoint=CHECKPOINT.value)
     return 0
 
 
@@ -110,7 +117,7 @@ def _evaluate() -> int:
     _require_run()
     from ega_jax.modes.evaluate import evaluate
 
-    evaluate(CONFIG.value, _keeping_programs(), checkpoint=CHECKPOINT.value)
+    evaluate(CONFIG.value, _ready(), checkpoint=CHECKPOINT.value)
     return 0
 
 
@@ -119,7 +126,7 @@ def _predict() -> int:
     _require("images")
     from ega_jax.modes.predict import predict
 
-    skipped = predict(CONFIG.value, _keeping_programs(), IMAGES.value, checkpoint=CHECKPOINT.value)
+    skipped = predict(CONFIG.value, _ready(), IMAGES.value, checkpoint=CHECKPOINT.value)
     return SKIPPED if skipped else 0
 
 
@@ -197,13 +204,33 @@ def _workdir() -> str:
     return str(found)
 
 
-def _keeping_programs() -> str:
-    """Returns the folder of the run, once what is compiled for it is kept for the next start."""
+def _ready() -> str:
+    """Returns the folder of the run, once all cores are in use and what is compiled is kept."""
     from ega_jax.runtime import compilation_cache
 
     workdir = _workdir()
+    _use_cores(CONFIG.value)
     compilation_cache.enable(workdir)
     return workdir
+
+
+def _use_cores(config: ml_collections.ConfigDict) -> None:
+    """Splits batches over the cores, where there is no accelerator.
+
+    Processes of one run have one CPU device each, unless the environment says otherwise.
+    """
+    from ega_jax.config.check import AUTO, check
+    from ega_jax.runtime import cpu
+
+    if DISTRIBUTED.value:
+        if CPU_DEVICES.value:
+            raise app.UsageError("--cpu_devices is for one process; leave out --distributed")
+        return
+    check(config)
+    sizes = [config.eval.batch_size]
+    if MODE.value == "train" and config.batch_size != AUTO:
+        sizes.append(config.batch_size // config.accumulate)
+    cpu.use_cores(sizes, CPU_DEVICES.value)
 
 
 def _config_name() -> str | None:

@@ -62,6 +62,7 @@ class Evaluator:
         shardings: dict[str, Any] = {
             "in_shardings": (placement.replicated, placement.by_example),
             "out_shardings": placement.by_example,
+            "compiler_options": placement.compiler_options,
         }
         self.step = jax.jit(
             functools.partial(steps.eval_step, model=model, reader=build.reader(config, model)),

@@ -218,6 +218,7 @@ class Localizer:
                 functools.partial(step, model=self._model, reader=self._reader),
                 in_shardings=(self._placement.replicated, self._placement.by_example),
                 out_shardings=self._placement.by_example,
+                compiler_options=self._placement.compiler_options,
             )
         if labels is not None:
             batch = batch | {"label": labels}
