@@ -6,6 +6,7 @@ pixels of every window in turn does without both.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def _plain(x: jax.Array, *, window: int, strides: int, padding: Pairs) -> jax.Ar
     )
 
 
-def _plain_gradient(x: jax.Array, gradient: jax.Array, **settings: object) -> jax.Array:
+def _plain_gradient(x: jax.Array, gradient: jax.Array, **settings: Any) -> jax.Array:
     return jax.vjp(functools.partial(_plain, **settings), x)[1](gradient)[0]
 
 
