@@ -120,7 +120,8 @@ def max_pool(
         begins = size + 2 * padding - left_over - window + strides  # where one more would begin
         more = ceil_mode and left_over and begins < size + padding
         sides.append((padding, padding + strides - left_over if more else padding))
-    return pooling.max_pool(x, window, strides, tuple(sides))
+    rows, columns = sides
+    return pooling.max_pool(x, window, strides, (rows, columns))
 
 
 def local_response_norm(

@@ -75,11 +75,13 @@ class Convolution:
                 feature_group_count=feature_group_count,
                 precision=precision,
             )
+        height, width = window_strides
+        rows, columns = ((before, after) for before, after in padding)
         return convolve(
             lhs,
             rhs,
-            strides=tuple(window_strides),
-            padding=tuple((before, after) for before, after in padding),
+            strides=(height, width),
+            padding=(rows, columns),
             groups=feature_group_count,
         )
 
