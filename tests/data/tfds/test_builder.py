@@ -102,7 +102,7 @@ def test_bad_input_is_refused_as_from_folders(small, tmp_path):
             tfds_builder.build(**small | changes, name="small")
 
     refused("no image folder 'nowhere'", root="nowhere")
-    refused(r"image_ids.txt does not exist", metadata=str(tmp_path / "nowhere"))
+    refused(r"no metadata folder .*nowhere", metadata=str(tmp_path / "nowhere"))
     refused(r"class_labels.txt, line 1: label 1 .* expected 0 to 0", num_classes=1)
     refused(r"4 of 4 mask files do not exist", masks=str(tmp_path))
     write(tmp_path / "images", {"a/1.jpg": picture((40, 30))[:-9]})
