@@ -106,7 +106,7 @@ def test_settings_reach_the_methods():
 IMPOSSIBLE = [
     ("batch_size", 0),
     ("batch_size", -4),
-    ("steps", 0),
+    ("steps", -1),
     ("epochs", 0.0),
     ("epochs", -1.0),
     ("epochs", math.inf),
