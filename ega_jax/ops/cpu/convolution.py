@@ -102,7 +102,7 @@ def _keep(
     x: Any, kernel: Any, strides: tuple[int, ...], padding: Pairs, groups: int
 ) -> tuple[jax.Array, tuple]:
     """Keeps what the gradients that are wanted need, and no more."""
-    y = _convolve(x.value, kernel.value, strides, padding, groups)
+    y = _forward(x.value, kernel.value, strides=strides, padding=padding, groups=groups)
     sizes = _Sizes((x.value.shape[1:3], kernel.value.shape[:2]))
     return y, (
         x.value if kernel.perturbed else None,
