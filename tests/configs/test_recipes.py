@@ -221,7 +221,7 @@ def test_released_code():
     assert objective.attack == Attack(255.0, 0.01 * 255, 1, random_start=True)
     assert objective.attack_scaling == SCALINGS["imagenet"]
     assert (objective.ce_weight, objective.attack_bn_mode) == (0.5, "train")
-    assert objective.lambda_clean == objective.lambda_adv == 0
+    assert objective.entropy.lambda_clean == objective.entropy.lambda_adv == 0
     assert build.model(recipe("cub_inception_v3", "released_code"), 200).dual
     assert not build.model(recipe("cub_vgg", "released_code"), 200).dual  # no batch norm at all
 

@@ -65,7 +65,7 @@ def _baseline(root, metadata="meta", **kwargs):
 
 def _score(root, score_map, metadata="meta", **kwargs):
     """The plain path: the same map in a file for every image."""
-    for source in split_sources(root / metadata).values():
+    for source in split_sources(root / metadata, masks=kwargs.get("masks")).values():
         for image_id in source.image_ids:
             path = root / "maps" / f"{image_id}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,7 @@ def test_pxap_of_every_block_is_that_of_its_map(tmp_path):
 
 def test_masks_need_their_folder(tmp_path):
     _write_masks(tmp_path / "meta" / "test", tmp_path / "masks", seed=0)
-    with pytest.raises(DataError, match="test/0_0.png .*correct the mask folder"):
+    with pytest.raises(DataError, match="test/0_0.png .*set the mask folder"):
         _baseline(tmp_path, masks=str(tmp_path / "nowhere"))
     assert not (tmp_path / "out").exists()
 
@@ -214,7 +214,7 @@ def test_masks_without_objects(tmp_path):
     _write_masks(tmp_path / "meta" / "test", tmp_path / "masks", seed=0)
     for path in (tmp_path / "masks" / "test").iterdir():
         Image.fromarray(np.zeros((SIZE, SIZE), np.uint8)).save(path)
-    with pytest.raises(DataError, match="test: no mask has a pixel .*localization.txt"):
+    with pytest.raises(DataError, match="test/localization.txt: no mask has a pixel of an object"):
         _baseline(tmp_path, masks=str(tmp_path / "masks"))
 
 

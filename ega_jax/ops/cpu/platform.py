@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 from jax.extend.core import Primitive
-from jax.interpreters import mlir, partial_eval
+from jax.interpreters import batching, mlir, partial_eval
 
 
 def by_platform(
@@ -41,6 +41,11 @@ def by_platform(
         shape = jax.eval_shape(functools.partial(plain, **settings), *arrays)
         return jax.core.ShapedArray(shape.shape, shape.dtype)
 
+    def batched(arrays: Any, axes: Any, **settings: Any) -> tuple[jax.Array, int]:
+        """Under `jax.vmap`, as a whole: the plain formulation on every platform."""
+        return jax.vmap(functools.partial(plain, **settings), in_axes=tuple(axes))(*arrays), 0
+
+    batching.primitive_batchers[primitive] = batched
     for platform, function in ((None, plain), ("cpu", cpu)):
         rule = mlir.lower_fun(_without_dead_code(function), multiple_results=False)
         mlir.register_lowering(primitive, rule, platform=platform)

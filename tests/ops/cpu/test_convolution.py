@@ -166,3 +166,25 @@ def test_within_a_scan_and_rematerialized():
         jax.jit(jax.grad(loss), static_argnums=1)(kernel, f) for f in (convolve, plain)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_under_vmap():
+    """ScoreCAM looks at several masked images of a batch at once."""
+    x = jax.random.normal(jax.random.key(0), (3, 2, 8, 8, 4))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 5))
+
+    def summed(function):
+        return lambda x: jnp.sum(jnp.sin(function(x)))
+
+    def ours(x):
+        return convolve(x, kernel, padding=((1, 1), (1, 1)))
+
+    def plain(x):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    for make in (lambda f: f, lambda f: jax.grad(summed(f))):
+        np.testing.assert_allclose(
+            jax.jit(jax.vmap(make(ours)))(x), jax.jit(jax.vmap(make(plain)))(x), atol=1e-4
+        )
