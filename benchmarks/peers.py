@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from ega_jax.runtime.devices import cores
+from ega_jax.runtime.cpu import cores
 
 CLASSES = {"quickstart": 10, "folder": 200, "vgg16": 200}
 ROWS = ("cam", "ega")

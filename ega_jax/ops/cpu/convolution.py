@@ -1,6 +1,6 @@
 """Convolutions for CPUs: depthwise, to few channels, and the gradient of kernels.
 
-Everything else is XLA's own. What is chosen for which layer was measured, see `docs/cpu.md`.
+Everything else is XLA's own; `docs/cpu.md` says what is chosen where.
 """
 
 import functools
