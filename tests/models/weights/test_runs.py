@@ -122,9 +122,11 @@ def copy(tiny_run, tmp_path):
     return copy
 
 
-def test_a_checkpoint_says_what_it_is_wherever_it_lies(copy):
+def test_a_checkpoint_says_what_it_is_wherever_it_lies(copy, learned):
     model = network(10)
-    load.load(copy(lambda manifest: None), model, fresh(model))
+    after = load.load(copy(lambda manifest: None), model, fresh(model))
+    kernel = after["params"]["head"]["classifier"]["kernel"]
+    assert checksum(kernel) == learned["params/head/classifier/kernel"]["crc32"]
 
 
 def test_refuses_another_trunk(copy):
