@@ -82,6 +82,8 @@ def subfolders(root: str | os.PathLike) -> list[str]:
 
 def name_fault(name: str) -> str:
     """Says why a path cannot be written down in a text file as it is; empty if it can."""
+    if name.isascii():
+        return ""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -116,20 +118,17 @@ def _names(root: str, below: str, seen: set[tuple[int, int]]) -> Iterator[str]:
     if (status.st_dev, status.st_ino) in seen:  # a link led back, or here once more
         return
     seen.add((status.st_dev, status.st_ino))
+    found = []
     with os.scandir(folder) as entries:
-        found = sorted(
-            (entry.name, not _is_file(entry)) for entry in entries if not is_nobodys(entry.name)
-        )
-    for name, is_folder in found:
+        for entry in entries:
+            name = entry.name
+            if not is_nobodys(name):
+                # A link named like a picture is one, without a look behind it.
+                link = entry.is_symlink() and not is_picture(name)
+                found.append((name, entry.is_dir(follow_symlinks=link)))
+    for name, is_folder in sorted(found):
         path = f"{below}{name}"
         if is_folder:
             yield from _names(root, f"{path}/", seen)
         else:
             yield path
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    """Tells files from folders; a link named like a picture is one, without a look behind it."""
-    if entry.is_symlink() and is_picture(entry.name):
-        return True
-    return not entry.is_dir()

@@ -143,7 +143,9 @@ def _read_rows(
     needed = "; a split's metadata needs image_ids.txt and class_labels.txt"
     if not (lines := read_lines(path, needed)):
         return []
-    rows = [line.replace("\\", "/").split(",") for line in lines]  # what Windows wrote
+    rows = [line.split(",") for line in lines]
+    if any("\\" in line for line in lines):  # what Windows wrote
+        rows = [line.replace("\\", "/").split(",") for line in lines]
     expected = len(rows[0]) if len(rows[0]) in columns else columns[0]
     for number, row in enumerate(rows, start=1):
         if len(row) != expected or not row[0]:
@@ -158,15 +160,20 @@ def _read_rows(
 
 def _integers(path: pathlib.Path, rows: list[list[str]]) -> np.ndarray:
     """Converts all columns after the first: `[rows, columns - 1]` int64."""
+    texts = [text for row in rows for text in row[1:]]
+    digits = "".join(texts)
+    if digits.isascii() and digits.isdigit() and "" not in texts:  # as nearly always, at once
+        values = list(map(int, texts))
+        if max(values) in _INT32:
+            return np.array(values, np.int64).reshape(len(rows), -1)
     values = []
     for number, row in enumerate(rows, start=1):
         for text in row[1:]:
-            plain = text.isascii() and text.isdigit()
-            match = None if plain else _NUMBER.fullmatch(text)
-            if not plain and match is None:
+            match = _NUMBER.fullmatch(text)
+            if match is None:
                 remedy = "; round it" if _is_number(text) else ""
                 raise DataError(f"{path}, line {number}: {text!r} is not an integer{remedy}")
-            values.append(int(text if plain else match[1]))
+            values.append(int(match[1]))
             if values[-1] not in _INT32:
                 raise DataError(f"{path}, line {number}: {text} is out of range")
     return np.array(values, np.int64).reshape(len(rows), -1)
