@@ -312,7 +312,7 @@ def test_starts_from_pretrained_weights(tmp_path):
 
 def test_weights_that_are_not_there(tmp_path):
     config = tiny(**{"model.pretrained": str(tmp_path / "vgg.pth"), "data.name": "folder"})
-    with pytest.raises(ConfigError, match="model.pretrained=.*vgg.pth'.*no such file"):
+    with pytest.raises(WeightFileError, match="model.pretrained=.*vgg.pth'.*no such file"):
         train.Trainer(config, str(tmp_path / "run"))  # before it looks for the data
 
 
