@@ -54,7 +54,12 @@ def fresh_state(
     Raises:
       WeightFileError, CheckpointError: the weights cannot be used.
     """
-    state = jax.jit(init, out_shardings=placement.replicated)(jax.random.key(config.seed))
+    draw = jax.jit(
+        init,
+        out_shardings=placement.replicated,
+        compiler_options=placement.drawing_options,
+    )
+    state = draw(jax.random.key(config.seed))
     weights = locate_weights(config)
     if weights is None:
         return state

@@ -14,7 +14,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ega_jax.runtime.cpu import compiler_options
+from ega_jax.runtime import cpu
 from ega_jax.runtime.devices import all_devices
 
 
@@ -25,13 +25,15 @@ class Placement:
       replicated: sharding of what every device holds whole (state, metric sums).
       by_example: sharding of arrays whose first axis is the global batch.
       compiler_options: for `jax.jit` of steps on these devices, see `cpu.compiler_options`.
+      drawing_options: the same for what draws a fresh state, see `cpu.drawing_options`.
     """
 
     def __init__(self, devices: list[jax.Device] | None = None):
         """Lays a one-axis mesh over `devices`, all of them by default."""
         devices = all_devices() if devices is None else devices
         self.num_devices = len(devices)
-        self.compiler_options = compiler_options(devices[0].platform)
+        self.compiler_options = cpu.compiler_options(devices[0].platform)
+        self.drawing_options = cpu.drawing_options(devices[0].platform)
         mesh = Mesh(_in_order(devices), ("data",), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, P())
         self.by_example = NamedSharding(mesh, P("data"))

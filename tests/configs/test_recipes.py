@@ -14,6 +14,7 @@ from ega_jax.config.check import check
 from ega_jax.methods import CAM, METHODS
 from ega_jax.models.inputs import SCALINGS
 from ega_jax.ops.attack import Attack
+from ega_jax.runtime import cpu
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.training import steps
 from ega_jax.training.objective import Objective
@@ -63,7 +64,7 @@ def test_steps_at_reduced_width(quick_compilation, name):
     made = parts(config)
     size = config.data.crop_size
     init = functools.partial(steps.init_state, image_size=size, **made)
-    state = jax.jit(init)(jax.random.key(0))
+    state = jax.jit(init, compiler_options=cpu.drawing_options("cpu"))(jax.random.key(0))
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (2, size, size, 3), np.uint8),

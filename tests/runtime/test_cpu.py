@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from ega_jax.runtime import cpu
@@ -53,6 +54,17 @@ def test_the_environment_comes_first():
 def test_options_are_for_cpus_alone():
     assert cpu.compiler_options("tpu") == cpu.compiler_options("gpu") == {}
     assert isinstance(cpu.compiler_options("cpu"), dict)
+    assert cpu.drawing_options("tpu") == cpu.drawing_options("gpu") == {}
+
+
+def test_what_is_drawn_is_the_same_to_the_bit():
+    def draw(key):
+        return jax.random.truncated_normal(key, -2, 2, (3, 3, 8)), jax.random.normal(key, (100,))
+
+    key = jax.random.key(0)
+    quick = jax.jit(draw, compiler_options=cpu.drawing_options("cpu"))(key)
+    for a, b in zip(quick, jax.jit(draw)(key), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_cores_of_this_process():
