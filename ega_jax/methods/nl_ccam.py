@@ -31,6 +31,7 @@ STAGES = {
     "googlenet": ("inception3b", "inception4b", "inception4e"),
     "inception_v3": ("Mixed_5d", "Mixed_6b", "Mixed_6e"),
     "resnet50": ("layer2_3", "layer3_5", "layer4_2"),
+    "efficientnet_lite0": ("block4", "block10", "block15"),
 }
 _NARROWER = 8  # q and k have this many times fewer channels than x
 

@@ -40,6 +40,7 @@ STAGES = {  # of B1 and B2
     "googlenet": ("inception3b", "inception4d"),
     "inception_v3": ("maxpool3", "Mixed_6d"),
     "resnet50": ("layer3_0", "layer3_5"),
+    "efficientnet_lite0": ("block5", "block10"),
 }
 
 # The field's code: if fewer than 30 of 224 x 224 pixels are above `high`, those above 0.7 of the
