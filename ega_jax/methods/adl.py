@@ -11,8 +11,9 @@ Where the mask drops, no gradient flows; through the importance map it does. In 
 is the identity, and there are no parameters.
 
 Paper and the field's evaluation code put the layers behind the stages listed here for VGG16,
-Inception v3 and ResNet-50. Here: behind the corresponding ones of GoogLeNet; Inception v3 has its
-third layer in the head there, before the classifier, and here behind Mixed_6b.
+Inception v3 and ResNet-50. Here: behind the corresponding ones of GoogLeNet and EfficientNet-Lite0,
+whose blocks end without an activation, so that attention can be negative there; Inception v3 has
+its third layer in the head there, before the classifier, and here behind Mixed_6b.
 """
 
 import dataclasses

@@ -12,9 +12,9 @@ drawn again at every step, and the same for all images. At test the maps of all 
 each the mean of the K after a ReLU: the class that is ranked i-th with the i-th parent and root.
 
 Paper: Inception v3 and VGG16 on CUB, of 37 families and 11 orders. Here: on corresponding stages of
-ResNet-50 and GoogLeNet, and on any data with a hierarchy, that of CUB as birds are grouped today,
-37 and 13; maps of Inception v3 at the trunk's own strides; ranks beyond the last parent or root
-take the last.
+ResNet-50, GoogLeNet and EfficientNet-Lite0, and on any data with a hierarchy, that of CUB as birds
+are grouped today, 37 and 13; maps of Inception v3 at the trunk's own strides; ranks beyond the last
+parent or root take the last.
 """
 
 import dataclasses

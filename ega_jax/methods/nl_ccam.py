@@ -11,7 +11,8 @@ norm begin at 0, so that a new block is the identity and leaves a pretrained tru
 Paper: VGG16 with LeakyReLU, blocks behind pools 2 to 4 and conv5_3, classifier directly on them.
 Here: the trunk's own activations, which published weights were trained with; with an auxiliary
 batch norm where the trunk has one, and a plain batch norm where it has none. Behind corresponding
-stages of ResNet-50, GoogLeNet and Inception v3, for which the paper defines nothing.
+stages of ResNet-50, GoogLeNet, Inception v3 and EfficientNet-Lite0, for which the paper defines
+nothing.
 """
 
 import dataclasses
