@@ -15,9 +15,10 @@ masks are scored:
     masks.txt          path,mask,ignore    masks beside boxes
     class_names.txt    name                in the order of the labels
 
-docs/own_data.md says the rest, and how annotations of COCO, VOC and YOLO become these files.
+docs/own_pictures.md says the rest, and how annotations of COCO, VOC and YOLO become these files.
 
-From scratch, at half the published resolution: a starting point for small sets on modest hardware.
+From scratch, at half the published resolution, on modest hardware. For photographs take
+`configs/photos.py`, which begins with ImageNet weights.
 The argument after a colon chooses another system or a row of the ablation (`configs/rows.py`):
 `configs/folder.py:cam`. Lengths in pixels are scaled from 224 to 112.
 """

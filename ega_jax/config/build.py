@@ -129,10 +129,13 @@ def _tfds(
     data: ml_collections.ConfigDict, split: str, class_names: Sequence[str] | None
 ) -> Source | None:
     """Opens one split through TFDS; None if it does not exist and is not `train`."""
-    from ega_jax.data.tfds.source import open_split  # Here, as nobody else needs to load TFDS.
+    # Here, as nobody else needs to load TFDS.
+    from ega_jax.data.tfds.download import located
+    from ega_jax.data.tfds.source import open_split
 
+    root = data.val_root if split == "val" and data.val_root else data.root
     return open_split(
-        os.path.expanduser(data.val_root if split == "val" and data.val_root else data.root),
+        located(os.path.expanduser(root)),
         split,
         metadata=os.path.expanduser(data.metadata),
         class_names=class_names,

@@ -41,12 +41,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     # folder: images on disk; tfds: a prepared TFDS data set; creatures: the embedded data set
     config.data.name = "folder"
-    # folder: the image folder. tfds: the data set with its version, DIR/cub/1.0.0; local or gs://.
+    # folder: the image folder. tfds: the data set with its version, DIR/cub/1.0.0; local or gs://;
+    # or caltech_birds2011, oxford_iiit_pet: downloaded and prepared by TFDS if it is not here.
     config.data.root = ""
     config.data.val_root = ""  # tfds: that of the validation images, where `root` has none
     # folder: holds train/, val/ and test/ in the field's layout. Empty: root/train/<class>/*.jpg
     # (also val and test), or just root/<class>/*.jpg for training without annotation.
-    # tfds: only for the data sets that TFDS itself prepares, which have no such lists.
+    # tfds: for data sets that TFDS itself prepares, or to take other lists than the data set's own.
     config.data.metadata = ""
     config.data.masks = ""  # folder: mask paths in the metadata are below this folder
     # folder: what values mean in masks: binary: all but 0 is object; trimap: 1 object, 2

@@ -11,8 +11,9 @@ Where the mask drops, no gradient flows; through the importance map it does. In 
 is the identity, and there are no parameters.
 
 Paper and the field's evaluation code put the layers behind the stages listed here for VGG16,
-Inception v3 and ResNet-50. Here: behind the corresponding ones of GoogLeNet; Inception v3 has its
-third layer in the head there, before the classifier, and here behind Mixed_6b.
+Inception v3 and ResNet-50. Here: behind the corresponding ones of GoogLeNet and EfficientNet-Lite0,
+whose blocks end without an activation, so that attention can be negative there; Inception v3 has
+its third layer in the head there, before the classifier, and here behind Mixed_6b.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ STAGES = {
     "googlenet": ("inception3b", "inception4b", "inception4e"),
     "inception_v3": ("Mixed_5d", "Mixed_6b", "Mixed_6e"),
     "resnet50": ("layer3_0", "layer4_0", "layer4_2"),
+    "efficientnet_lite0": ("block5", "block11", "top"),
 }
 
 

@@ -12,9 +12,9 @@ drawn again at every step, and the same for all images. At test the maps of all 
 each the mean of the K after a ReLU: the class that is ranked i-th with the i-th parent and root.
 
 Paper: Inception v3 and VGG16 on CUB, of 37 families and 11 orders. Here: on corresponding stages of
-ResNet-50 and GoogLeNet, and on any data with a hierarchy, that of CUB as birds are grouped today,
-37 and 13; maps of Inception v3 at the trunk's own strides; ranks beyond the last parent or root
-take the last.
+ResNet-50, GoogLeNet and EfficientNet-Lite0, and on any data with a hierarchy, that of CUB as birds
+are grouped today, 37 and 13; maps of Inception v3 at the trunk's own strides; ranks beyond the last
+parent or root take the last.
 """
 
 import dataclasses
@@ -34,6 +34,7 @@ STAGES = {  # of each level, and the width of its head relative to that of the n
     "googlenet": (("inception3b", 1 / 4), ("inception4b", 3 / 8), ("inception4e", 1)),
     "inception_v3": (("maxpool2", 1 / 4), ("Mixed_5d", 3 / 8), ("Mixed_6e", 1)),
     "resnet50": (("layer2_3", 1 / 2), ("layer3_5", 1), ("layer4_2", 1)),
+    "efficientnet_lite0": (("block4", 1 / 4), ("block10", 1 / 2), ("top", 1)),
 }
 _SMALLEST = 1e-8  # added to a map's square sum; the authors add it to the product of two
 

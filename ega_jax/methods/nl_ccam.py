@@ -11,7 +11,8 @@ norm begin at 0, so that a new block is the identity and leaves a pretrained tru
 Paper: VGG16 with LeakyReLU, blocks behind pools 2 to 4 and conv5_3, classifier directly on them.
 Here: the trunk's own activations, which published weights were trained with; with an auxiliary
 batch norm where the trunk has one, and a plain batch norm where it has none. Behind corresponding
-stages of ResNet-50, GoogLeNet and Inception v3, for which the paper defines nothing.
+stages of ResNet-50, GoogLeNet, Inception v3 and EfficientNet-Lite0, for which the paper defines
+nothing.
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ STAGES = {
     "googlenet": ("inception3b", "inception4b", "inception4e"),
     "inception_v3": ("Mixed_5d", "Mixed_6b", "Mixed_6e"),
     "resnet50": ("layer2_3", "layer3_5", "layer4_2"),
+    "efficientnet_lite0": ("block4", "block10", "block15"),
 }
 _NARROWER = 8  # q and k have this many times fewer channels than x
 

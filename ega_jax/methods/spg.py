@@ -15,10 +15,10 @@ enlarged to the image and taught by seeds, the pixels that another map is sure o
 No gradient flows through seeds. Only the class map is read at test.
 
 Paper and the field's evaluation code have these stages for VGG16, Inception v3 and ResNet-50. Here:
-corresponding ones for GoogLeNet; a mean for every image instead of one over the batch, so that an
-image weighs the same whatever it is beside; the pixels are those of the training crop; branches of
-half the head's width, which is that code's 512 but for B1 and B2 of ResNet-50 (1024 there), and a
-head as wide on VGG16 as elsewhere (512 there).
+corresponding ones for GoogLeNet and EfficientNet-Lite0; a mean for every image instead of one over
+the batch, so that an image weighs the same whatever it is beside; the pixels are those of the
+training crop; branches of half the head's width, which is that code's 512 but for B1 and B2 of
+ResNet-50 (1024 there), and a head as wide on VGG16 as elsewhere (512 there).
 """
 
 import dataclasses
@@ -40,6 +40,7 @@ STAGES = {  # of B1 and B2
     "googlenet": ("inception3b", "inception4d"),
     "inception_v3": ("maxpool3", "Mixed_6d"),
     "resnet50": ("layer3_0", "layer3_5"),
+    "efficientnet_lite0": ("block5", "block10"),
 }
 
 # The field's code: if fewer than 30 of 224 x 224 pixels are above `high`, those above 0.7 of the

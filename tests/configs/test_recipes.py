@@ -1,4 +1,4 @@
-"""The recipes for CUB, ILSVRC and OpenImages: they say what they should, build, and step."""
+"""The recipes for published data and photographs: they say what they should, build, and step."""
 
 import functools
 import importlib
@@ -137,6 +137,70 @@ def test_rows(row):
     objective = build.objective(config)
     assert (objective.attack is None) == (row in METHODS or row == "entropy")
     assert type(objective.method) is METHODS.get(row, CAM)
+
+
+@pytest.mark.parametrize("row", rows.ROWS)
+@pytest.mark.parametrize("small", [False, True])
+def test_photos(small, row):
+    """The recipe for photographs, with the two words that it takes in either order."""
+    config = recipe("photos", f"small,{row}" if small else row)
+    assert config.to_dict() == recipe("photos", f"{row},small" if small else row).to_dict()
+    assert (config.model.name, config.model.pretrained) == ("efficientnet_lite0", "auto")
+    assert config.optimizer.learning_rate == (0.01 if small else 0.005)
+    assert (config.data.resize_size, config.data.crop_size) == ((146, 128) if small else (256, 224))
+    assert (config.epochs, config.batch_size, config.model.head_convs) == (8.0, 16, 0)
+    if row == "danet":
+        config.danet.hierarchy = str(protocol._HIERARCHIES["cub"])
+    check(config)
+    objective = build.objective(config)
+    assert (objective.attack is None) == (row in METHODS or row == "entropy")
+    assert type(objective.method) is METHODS.get(row, CAM)
+
+
+def test_photos_without_a_row():
+    assert recipe("photos", "small").to_dict() == recipe("photos", "small,ega").to_dict()
+    for words, message in [
+        ("smal,cam", r"photos.py:smal,cam has several rows, smal, cam; choose one"),
+        ("tiny", r"photos.py has no row 'tiny'; choose one of ega, .*small"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            recipe("photos", words)
+    with pytest.raises(ValueError, match=r"configs/pets_vgg.py has no row 'small'"):
+        recipe("pets_vgg", "small")
+
+
+@pytest.mark.parametrize("row", rows.ROWS)
+@pytest.mark.parametrize("name", ["pets_efficientnet_lite0", "pets_vgg", "pets_resnet50"])
+def test_data_by_name(name, row):
+    config = recipe(name, row)
+    if row == "danet":
+        config.danet.hierarchy = str(protocol._HIERARCHIES["cub"])
+    check(config)
+    assert (config.optimizer.schedule, config.epochs) == ("cosine", 8.0)
+    build.optimizer(config, build.schedule(config, IMAGES))
+    build.objective(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", rows.ROWS)
+def test_every_row_steps_on_efficientnet(quick_compilation, row):
+    config = recipe("cub_efficientnet_lite0", f"small,{row}")
+    config.model.width = 1 / 16
+    made = parts(config)
+    init = functools.partial(steps.init_state, image_size=64, **made)
+    state = jax.jit(init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.integers(0, 256, (2, 64, 64, 3), np.uint8),
+        "label": rng.integers(0, config.data.num_classes, 2, np.int32),
+        "mask": np.ones(2, bool),
+    }
+    step = functools.partial(steps.train_step, ega=build.objective(config), seed=0, **made)
+    after, sums = jax.jit(step)(state, batch)
+    assert all(np.isfinite(value) for value in sums.values())
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.params, after.model_state)))
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), after.params, state.params)
+    assert any(jax.tree.leaves(moved["head"]))
 
 
 def undefined(name, row):

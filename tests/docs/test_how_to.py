@@ -38,7 +38,7 @@ def page(request, monkeypatch, tmp_path, tiny_run):
     for registry in (METHODS, NETWORKS, SOURCES):
         before = dict(registry)
         request.addfinalizer(lambda r=registry, b=before: (r.clear(), r.update(b)))
-    for name in ("quickstart", "folder"):
+    for name in ("quickstart", "photos"):
         shutil.copytree(tiny_run[0], tmp_path / "runs" / name)
     picture = tmp_path / "PICTURES" / "a.jpg"
     picture.parent.mkdir()

@@ -3,7 +3,8 @@
     python -m ega_jax.data.tfds.index TFDS_DIR/imagenet2012/5.1.0
 
 TFDS reads its files from front to back. With the index any record can be read by itself, and a run
-knows ids, sizes and orientations of all images without having opened one.
+knows ids, sizes and orientations of all images without having opened one. Of data sets that bring
+their annotation, its labels and boxes are written beside the index, as the field's text files.
 """
 
 import argparse
@@ -22,6 +23,13 @@ from etils import epath
 from ega_jax.data.files.headers import header_table, read_named_header
 from ega_jax.data.source import SPLITS, DataError
 from ega_jax.data.tf_on_cpu import tf
+from ega_jax.data.tfds.annotations import (
+    BIRDS,
+    PETS,
+    Annotation,
+    Annotations,
+    write_annotations,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +51,13 @@ class Kind:
       name: the feature that says which image an example is.
       key: brings such a name, or an image id of the field, into the form that they agree in.
       splits: the field's splits, and what they are called there.
+      annotations: where labels, boxes and masks are in an example; None: nothing is known of them.
     """
 
     name: str
     key: Callable[[str], str]
     splits: dict[str, str]
+    annotations: Annotations | None = None
 
 
 def _last(parts: int) -> Callable[[str], str]:
@@ -57,11 +67,19 @@ def _last(parts: int) -> Callable[[str], str]:
 OWN = Kind("image_id", str, {split: split for split in SPLITS})
 PUBLISHED = {  # what TFDS prepares, by the builder's name and config
     # CUB_200_2011/images/<bird>/<image>.jpg
-    "caltech_birds2011": Kind("image/filename", _last(2), {"train": "train", "test": "test"}),
+    "caltech_birds2011": Kind(
+        "image/filename", _last(2), {"train": "train", "test": "test"}, BIRDS
+    ),
+    # Abyssinian_1.jpg. Boxes of heads are left alone: most test images have none.
+    "oxford_iiit_pet": Kind("file_name", _last(1), {"train": "train", "test": "test"}, PETS),
     # n01440764_10026.JPEG, ILSVRC2012_val_00000001.JPEG. Its `test` has no labels.
     "imagenet2012": Kind("file_name", _last(1), {"train": "train", "test": "validation"}),
     # <label>/<image>.jpeg. Other configs have other images of the same names.
     "imagenet_v2/threshold-0.7": Kind("file_name", _last(2), {"val": "test"}),
+}
+ADDRESSES = {  # of the first file of those that need nothing but their name
+    "caltech_birds2011": "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+    "oxford_iiit_pet": "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz",
 }
 
 
@@ -131,7 +149,8 @@ def open_builder(directory: str | os.PathLike) -> tuple[tfds.core.DatasetBuilder
     if not directory or not (epath.Path(directory) / "dataset_info.json").exists():
         raise DataError(
             f"no prepared TFDS data set in {os.fspath(directory)!r}; set --config.data.root to the "
-            "folder of its dataset_info.json, which ends in the version: DIR/cub/1.0.0"
+            "folder of its dataset_info.json, which ends in the version: DIR/cub/1.0.0; or to the "
+            f"name of one that can be downloaded: {', '.join(ADDRESSES)}"
         )
     builder = tfds.builder_from_directory(directory)
     if builder.info.file_format not in (_TFRECORD, _ARRAY_RECORD):
@@ -174,15 +193,34 @@ def write_index(directory: str | os.PathLike) -> None:
       DataError: an image cannot be used, or records are damaged or missing.
     """
     builder, kind = open_builder(directory)
-    for split in kind.splits.values():
-        if split in builder.info.splits:
+    annotated = {}
+    for split, stored in kind.splits.items():
+        if stored in builder.info.splits:
+            index, annotations = _scan(builder, stored, kind)
             buffer = io.BytesIO()
-            np.savez_compressed(buffer, **dataclasses.asdict(_scan(builder, split, kind)))
-            path = _path(builder, split)
+            np.savez_compressed(buffer, **dataclasses.asdict(index))
+            path = _path(builder, stored)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f"{path.name}.part")
             part.write_bytes(buffer.getvalue())
             part.replace(path)
+            sizes = map(tuple, index.sizes.tolist())
+            ids = (kind.key(name.decode()) for name in index.names.tolist())
+            annotated[split] = dict(zip(ids, zip(annotations, sizes, strict=True), strict=True))
+    if kind.annotations is not None:
+        names = builder.info.features["label"].names
+        write_annotations(metadata_folder(builder.data_dir), annotated, names)
+
+
+def metadata_folder(directory: str | os.PathLike) -> epath.Path:
+    """Returns where the metadata are that a data set brings."""
+    return epath.Path(directory) / FOLDER / "metadata"
+
+
+def has_annotations(directory: str | os.PathLike) -> bool:
+    """Says whether a data set is prepared and indexed, and its annotations are written."""
+    prepared = (epath.Path(directory) / "dataset_info.json").exists()
+    return prepared and metadata_folder(directory).is_dir()
 
 
 def read_index(builder: tfds.core.DatasetBuilder, split: str) -> Index:
@@ -206,11 +244,13 @@ def _path(builder: tfds.core.DatasetBuilder, split: str) -> epath.Path:
     return epath.Path(builder.data_dir) / FOLDER / "index" / f"{split}.npz"
 
 
-def _scan(builder: tfds.core.DatasetBuilder, split: str, kind: Kind) -> Index:
+def _scan(
+    builder: tfds.core.DatasetBuilder, split: str, kind: Kind
+) -> tuple[Index, list[Annotation | None]]:
     """Reads all records of a split."""
     paths = record_files(builder, split)
     read = _array_shard if in_array_records(builder) else _tfrecord_shard
-    names, shards, places, lengths, headers = [], [], [], [], []
+    names, shards, places, lengths, headers, annotations = [], [], [], [], [], []
     pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
     try:
         rows_of = pool.map(lambda path: [_row(*item, kind) for item in read(path)], paths)
@@ -221,12 +261,13 @@ def _scan(builder: tfds.core.DatasetBuilder, split: str, kind: Kind) -> Index:
                     f"{paths[shard]} has {len(rows)} records, but {expected} in "
                     "dataset_info.json; get the file, or prepare the data set, again"
                 )
-            for place, length, name, header in rows:
+            for place, length, name, header, annotation in rows:
                 names.append(name)
                 shards.append(shard)
                 places.append(place)
                 lengths.append(length)
                 headers.append(header)
+                annotations.append(annotation)
             if (shard + 1) % _LOG_EVERY == 0:
                 logger.info("%s: %d of %d files", split, shard + 1, len(paths))
     finally:
@@ -234,7 +275,7 @@ def _scan(builder: tfds.core.DatasetBuilder, split: str, kind: Kind) -> Index:
     sizes, orientations = header_table(
         headers, [name.decode() for name in names], f"{builder.name}/{split}"
     )
-    return Index(
+    index = Index(
         names=np.array(names, np.bytes_),
         shards=np.array(shards, np.int32),
         places=np.array(places, np.int64),
@@ -243,6 +284,7 @@ def _scan(builder: tfds.core.DatasetBuilder, split: str, kind: Kind) -> Index:
         orientations=orientations,
         shard_lengths=np.array(builder.info.splits[split].shard_lengths, np.int64),
     )
+    return index, annotations
 
 
 def _tfrecord_shard(path: str) -> Iterator[tuple[int, bytes]]:
@@ -265,10 +307,13 @@ def _array_shard(path: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _row(place: int, record: bytes, kind: Kind) -> tuple:
-    """Returns a record's place, length and name, and the header of its image."""
+    """Returns a record's place, length and name, the header of its image, and its annotation."""
     feature = tf.train.Example.FromString(record).features.feature
     (name,), (image,) = (feature[key].bytes_list.value for key in (kind.name, "image"))
-    return place, len(record), name, read_named_header(io.BytesIO(image), name.decode())
+    header, annotation = read_named_header(io.BytesIO(image), name.decode()), None
+    if kind.annotations is not None and not isinstance(header, str):
+        annotation = kind.annotations.read(feature, (header.width, header.height), name.decode())
+    return place, len(record), name, header, annotation
 
 
 def run_command(make: Callable[[], str | os.PathLike]) -> int:

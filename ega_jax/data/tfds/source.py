@@ -1,9 +1,10 @@
 """Makes data sets of what TFDS has prepared: the images from its records, the rest from metadata.
 
-Metadata are the field's text files (see `metadata.py`). A data set of `tfds_builder.py` brings its
-own; one that TFDS itself prepares has images only, which are looked up by name, so that labels,
-boxes and order are the field's. Either way the stream of batches is the one that the same images
-make as files, bit for bit: only where the bytes come from differs.
+Metadata are the field's text files (see `metadata.py`). A data set of `builder.py` brings its own.
+Of one that TFDS itself prepares images are looked up by name, so that labels, boxes and order are
+those of the metadata that are given, or, for some, of what it says itself (`annotations.py`).
+Either way the stream of batches is the one that the same images make as files, bit for bit: only
+where the bytes come from differs.
 """
 
 import io
@@ -24,12 +25,12 @@ from ega_jax.data.files.metadata import Metadata
 from ega_jax.data.source import DataError, Source
 from ega_jax.data.tf_on_cpu import tf
 from ega_jax.data.tfds.index import (
-    FOLDER,
     FRAME,
     OWN,
     Index,
     array_records,
     in_array_records,
+    metadata_folder,
     open_builder,
     read_index,
     record_files,
@@ -64,22 +65,28 @@ def open_split(
     """
     builder, kind = open_builder(root)
     own = not metadata
-    if own and kind is not OWN:
+    if own and kind is not OWN and kind.annotations is None:
         raise DataError(
             f"{root} has labels and boxes in TFDS's form; set --config.data.metadata to the "
             "field's lists"
         )
-    folders = epath.Path(builder.data_dir) / FOLDER / "metadata" if own else epath.Path(metadata)
+    folders = metadata_folder(builder.data_dir) if own else epath.Path(metadata)
+    if own and not folders.is_dir():
+        raise DataError(
+            f"{folders} does not exist; run python -m ega_jax.data.tfds.index {root}, once"
+        )
     if split != "train" and not (folders / split).is_dir():
         return None
     stored = kind.splits.get(split)
+    if own and kind.annotations is not None and split == "val":
+        stored = kind.splits["train"]  # of which it is a part
     if stored not in builder.info.splits:
         field = "val_root" if split == "val" else "root"
         raise DataError(
             f"{root} has no images for the metadata in {folders / split}; set "
             f"--config.data.{field} to a data set that has, or take these metadata away"
         )
-    if own:
+    if kind is OWN and own:
         class_names = _own_classes(builder, class_names, num_classes)
     contents, class_names = read_split(
         folders / split, class_names, None if class_names else num_classes
@@ -94,7 +101,10 @@ def open_split(
     read = make_reader(record_files(builder, stored), table, rows)
     plain = np.array([named_plain(image_id) for image_id in contents.image_ids])
     load_mask = None
-    if contents.masks is not None:
+    if own and kind.annotations is not None:
+        files = _mask_files(contents, read, kind.annotations.mask)
+        load_mask = mask_loader(contents, files, kind.annotations.mask_values)
+    elif contents.masks is not None:
         if not own:
             raise DataError(
                 f"{contents.folder / masks_file(contents)} has masks, which cannot be looked up by "
@@ -170,10 +180,10 @@ def _image(record: Any) -> Any:
 
 
 def _mask_files(
-    contents: Metadata, read: Callable[[Any], Any]
+    contents: Metadata, read: Callable[[Any], Any], objects: str = "masks"
 ) -> Callable[[int], tuple[list[io.BytesIO], list[io.BytesIO]]]:
-    """Makes a function from an image's index to its object masks and its ignore mask."""
-    features = {key: tf.io.VarLenFeature(tf.string) for key in ("masks", "ignore_mask")}
+    """Makes a function from an image's index to its object masks and its ignore mask, if any."""
+    features = {key: tf.io.VarLenFeature(tf.string) for key in (objects, "ignore_mask")}
 
     def files(index: int) -> tuple[list[io.BytesIO], list[io.BytesIO]]:
         try:

@@ -63,7 +63,7 @@ class Convolution:
         known = lhs.ndim == 4 and numbers == jax.lax.conv_dimension_numbers(
             lhs.shape, rhs.shape, LAYOUT
         )
-        if dilated or not known or isinstance(padding, str) or precision is not None:
+        if dilated or not known or precision is not None:
             return jax.lax.conv_general_dilated(
                 lhs,
                 rhs,
@@ -76,6 +76,10 @@ class Convolution:
                 precision=precision,
             )
         height, width = window_strides
+        if isinstance(padding, str):
+            padding = jax.lax.padtype_to_pads(
+                lhs.shape[1:3], rhs.shape[:2], window_strides, padding
+            )
         rows, columns = ((before, after) for before, after in padding)
         return convolve(
             lhs,
@@ -182,17 +186,24 @@ def _cpu(x: jax.Array, kernel: jax.Array, *, strides, padding, groups) -> jax.Ar
 def _cpu_input_gradient(
     kernel: jax.Array, gradient: jax.Array, *, size, strides, padding, groups
 ) -> jax.Array:
-    if strides != (1, 1) or (groups > 1 and not _depthwise(kernel, groups)):
+    depthwise = _depthwise(kernel, groups)
+    if not depthwise and (strides != (1, 1) or groups > 1):
         return _plain_input_gradient(
             kernel, gradient, size=size, strides=strides, padding=padding, groups=groups
         )
-    # Without strides it is a convolution with the kernel turned round.
+    # It is a convolution with the kernel turned round, of the gradient, with zeros between its
+    # pixels where there were strides.
     turned = jnp.flip(kernel, (0, 1))
     if groups == 1:
         turned = turned.swapaxes(2, 3)
+    if strides != (1, 1):
+        between = [(0, 0, 0), *((0, 0, stride - 1) for stride in strides), (0, 0, 0)]
+        gradient = jax.lax.pad(gradient, jnp.zeros((), gradient.dtype), between)
     sides = tuple(
-        (k - 1 - before, k - 1 - after)
-        for k, (before, after) in zip(kernel.shape[:2], padding, strict=True)
+        (k - 1 - before, whole - rest + before)
+        for k, whole, rest, (before, _) in zip(
+            kernel.shape[:2], size, gradient.shape[1:3], padding, strict=True
+        )
     )
     return _cpu(gradient, turned, strides=(1, 1), padding=sides, groups=groups)
 
