@@ -91,11 +91,17 @@ def draw(scores: Scores, resamples: int, seed: int = 0) -> Iterator[Scores]:
             pixels = localization.weighted_pixels(
                 scores.pixels.thresholds, rows["foreground"], rows["background"], weights
             )
+        in_boxes, in_masks = (
+            localization.weighted_pointing(rows[name], weights) if name in rows else [None] * size
+            for name in ("in_boxes", "in_masks")
+        )
         right = weights @ np.stack([top1, top5], axis=1).astype(np.float32)
         for i in range(size):
             yield Scores(
                 boxes=boxes[i],
                 pixels=pixels[i] if pixels[i] and pixels[i].foreground.any() else None,
+                in_boxes=in_boxes[i],
+                in_masks=in_masks[i],
                 images=number,
                 classified=number if "top1" in rows else 0,
                 ranked=number if "top5" in rows else 0,

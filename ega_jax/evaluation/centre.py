@@ -20,7 +20,7 @@ CUB. PxAP of OpenImages, 45.8, needs its masks and has not been compared.
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,8 @@ class Truth:
       boxes: per image `[K, 4]` in pixels of the map; None if the split has no boxes.
       foreground: `[S, S]` int64, in how many images a pixel is of an object; None without masks.
       background: `[S, S]` int64, in how many it is neither that nor ignored; None without masks.
+      masks: per image the bits of its mask and of what is ignored `[2, S, S]`, 12.5 KB at 224
+        pixels; None without masks.
     """
 
     images: int
@@ -77,15 +79,17 @@ class Truth:
     boxes: Sequence[np.ndarray] | None = None
     foreground: np.ndarray | None = None
     background: np.ndarray | None = None
+    masks: Sequence[np.ndarray] | None = None
 
     @classmethod
     def of(cls, source: Source, size: int) -> "Truth":
-        """Collects the boxes of a split and sums its masks.
+        """Collects the boxes and masks of a split, and sums its masks.
 
         Raises:
           DataError: a mask cannot be read, or no mask has a foreground pixel.
         """
         boxes = foreground = background = None
+        masks: list[np.ndarray] | None = None
         if source.boxes is not None:
             boxes = [
                 localization.scale_boxes(of_image, image_size, size)
@@ -93,16 +97,24 @@ class Truth:
             ]
         if source.load_mask is not None:
             foreground, background = np.zeros((2, size, size), np.int64)
+            masks = []
             for index in range(len(source)):
                 mask, ignore = source.load_mask(index, size)
                 foreground += mask
                 background += ~(mask | ignore)
+                masks.append(np.packbits([mask, ignore]))
             if not foreground.any():
                 raise DataError(
                     f"{source.name}: no mask has a pixel of an object at {size} x {size}; check "
                     "the mask files that localization.txt lists"
                 )
-        return cls(len(source), size, boxes, foreground, background)
+        return cls(len(source), size, boxes, foreground, background, masks)
+
+    def load_masks(self) -> Iterator[np.ndarray]:
+        """Yields per image its mask and what is ignored `[2, S, S]` bool."""
+        shape = (2, self.size, self.size)
+        for bits in self.masks:
+            yield np.unpackbits(bits, count=np.prod(shape)).reshape(shape).astype(bool)
 
 
 def score_shared(score_map: np.ndarray, truth: Truth, thresholds: np.ndarray) -> Scores:
@@ -119,9 +131,15 @@ def score_shared(score_map: np.ndarray, truth: Truth, thresholds: np.ndarray) ->
         scores.boxes.add_shared(
             localization.boxes_at_thresholds(score_map, thresholds), truth.boxes
         )
+        scores.in_boxes = localization.PointingCounts()
+        for boxes in truth.boxes:
+            scores.in_boxes.add(score_map, localization.region_of(boxes, truth.size))
     if truth.foreground is not None:
         scores.pixels = localization.PixelCounts(thresholds)
         scores.pixels.add_shared(score_map, truth.foreground, truth.background)
+        scores.in_masks = localization.PointingCounts()
+        for mask, ignore in truth.load_masks():
+            scores.in_masks.add(score_map, mask, ignore)
     return scores
 
 

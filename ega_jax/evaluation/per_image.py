@@ -11,8 +11,13 @@
 | `x0`, `y0`, `x1`, `y1` | box of the largest contour, in pixels of the original image |
 | `iou` | with the true box that it fits best, as the evaluator measures it, on the map |
 | `correct` | 1 if that is at least 0.5, else 0 |
+| `pointing_game` | 1 if the maximum of the map is in a true box or within 15 of 224 pixels of it |
+| `pointing_game_0px` | 1 if it is in one; both a share where several pixels are the maximum |
+| `energy` | share of the map's sum that is in the true boxes, 0 to 1 |
+| `brighter_outside` | 1 if the map is brighter outside the true boxes than inside, on average |
 | `mask_threshold` | a pixel with a higher score counts as object |
 | `mask_iou` | of these pixels with the true mask, 0 to 1 |
+| `mask_pointing_game`, ... | as the four above, with the mask for the boxes |
 
 Columns that the split cannot give (no classifier, boxes, masks; `top5` of at most five classes) are
 absent. The threshold is that of CorLoc's `val` in `results.json`, or the fixed one if there is no
@@ -21,8 +26,8 @@ the fixed one too.
 
 `per_class_<split>.csv` has a line for every class with an image, in the order of the labels:
 `label`, `class`, `images`, then in percent `top1_cls_err`, `top5_cls_err`, `corloc_err` and
-`top1_loc_err`, the latter at the threshold above (that in `results.json` is at its own), and
-`mean_iou`, `mean_mask_iou`, 0 to 1.
+`top1_loc_err`, the latter at the threshold above (that in `results.json` is at its own), `mean_iou`
+and `mean_mask_iou`, 0 to 1, and in percent the means of `pointing_game` and the columns like it.
 """
 
 import csv
@@ -69,12 +74,21 @@ def per_image(
         result |= {name: rows[name] for name in names if name in rows}
     if scores.boxes is not None:
         result |= _boxes(scores, source, rows, threshold)
+        result |= _pointing(rows["in_boxes"], "")
     if scores.pixels is not None:
         at = threshold if mask_threshold is None else mask_threshold
         bin_of = int(np.abs(scores.pixels.thresholds - at).argmin())
         ious = localization.mask_ious(rows["foreground"], rows["background"], bin_of)
         result |= {"mask_threshold": np.full(len(index), at), "mask_iou": ious}
+        result |= _pointing(rows["in_masks"], "mask_")
     return result
+
+
+def _pointing(outcomes: np.ndarray, prefix: str) -> Table:
+    shares = outcomes.T / localization.UNITS
+    return {
+        f"{prefix}{name}": share for name, share in zip(localization.POINTING, shares, strict=True)
+    }
 
 
 def _boxes(
@@ -128,6 +142,9 @@ def per_class(images: Table, class_names: Sequence[str]) -> Table:
         result["mean_iou"] = mean(images["iou"])
     if "mask_iou" in images:
         result["mean_mask_iou"] = mean(images["mask_iou"])
+    for name in images:
+        if name.removeprefix("mask_") in localization.POINTING:
+            result[name] = 100 * mean(images[name])
     return result
 
 

@@ -40,11 +40,13 @@ def report_splits(
       resamples: for the intervals (`bootstrap.intervals`); 0: none.
 
     Returns:
-      The part of `results.json` that is about splits: the figures of `validation` and `test`, and
-      in `intervals` the same names with `[low, high]` for figures.
+      The part of `results.json` that is about splits: the figures of `validation` and `test`, in
+      `intervals` the same names with `[low, high]` for figures, and in `warnings` what `inversion`
+      says of them, which is also logged.
     """
     figures: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
+    warnings: list[str] = []
     validation = scores.get("val")
     box_threshold = mask_threshold = threshold
     if validation is not None and validation.boxes is not None:
@@ -64,7 +66,32 @@ def report_splits(
         per_image.write_csv(epath.Path(workdir) / f"per_class_{name}.csv", classes)
         lines = [table(figures[name], intervals.get(name)), per_image.worst(classes)]
         logger.info("%s:\n%s", name, "\n".join(filter(None, lines)))
-    return figures | ({"intervals": intervals} if resamples else {})
+        if warning := inversion(figures[name]):
+            warnings.append(f"{name}: {warning}")
+            logger.warning("%s", warnings[-1])
+    return figures | ({"intervals": intervals} if resamples else {}) | {"warnings": warnings}
+
+
+def inversion(figures: Mapping[str, Any]) -> str | None:
+    """Says that the maps of a split are inverted; None if they are not.
+
+    They are if more than half of the images have a map whose mean outside the objects is higher
+    than inside, by boxes or by masks.
+
+    Args:
+      figures: as `Scores.figures` gives them.
+    """
+    found = [
+        f"{share:.0f} % of them are brighter outside the true {objects} than inside"
+        for name, objects in (("in_boxes", "boxes"), ("in_masks", "masks"))
+        if name in figures and (share := figures[name]["brighter_outside"]) > 50
+    ]
+    if not found:
+        return None
+    return (
+        f"the maps are inverted, {' and '.join(found)}. MaxBoxAccV2 does not see that, as it takes "
+        "contours of holes for boxes; look at the pointing game and at the pictures."
+    )
 
 
 def report(

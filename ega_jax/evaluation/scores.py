@@ -13,6 +13,8 @@ from ega_jax.evaluation.records import Records
 _PARTS: dict[str, Any] = {
     "boxes": localization.BoxCounts,
     "pixels": localization.PixelCounts,
+    "in_boxes": localization.PointingCounts,
+    "in_masks": localization.PointingCounts,
     "records": Records,
 }
 
@@ -26,6 +28,8 @@ class Scores:
     Attributes:
       boxes: correct boxes by threshold; None if the split has no boxes.
       pixels: histograms of the scores inside and outside the objects; None if it has no masks.
+      in_boxes: where maps are bright, seen from the boxes; None as `boxes`.
+      in_masks: the same, seen from the masks; None as `pixels`.
       records: one row for each image, see `add`; None where only counts are known.
       images: images scored.
       classified: images with a prediction: all, or 0 where only heat maps are scored.
@@ -38,6 +42,8 @@ class Scores:
 
     boxes: localization.BoxCounts | None
     pixels: localization.PixelCounts | None
+    in_boxes: localization.PointingCounts | None = None
+    in_masks: localization.PointingCounts | None = None
     records: Records | None = None
     images: int = 0
     classified: int = 0
@@ -53,6 +59,8 @@ class Scores:
         return cls(
             boxes=None if source.boxes is None else localization.BoxCounts(thresholds),
             pixels=None if source.load_mask is None else localization.PixelCounts(thresholds),
+            in_boxes=None if source.boxes is None else localization.PointingCounts(),
+            in_masks=None if source.load_mask is None else localization.PointingCounts(),
             records=Records(),
         )
 
@@ -71,7 +79,8 @@ class Scores:
           than five, `top5`;
         * of boxes `highest`, `largest` and `correct` (`localization.BoxOutcomes`);
         * of masks `foreground` and `background` (`localization.PixelCounts`), with 1000 thresholds
-          4 KB for each image, or 8 KB if the map is wider than 256 pixels.
+          4 KB for each image, or 8 KB if the map is wider than 256 pixels;
+        * `in_boxes` and `in_masks` (`localization.pointing_outcome`), of the one and the other.
 
         Args:
           source: the split.
@@ -136,11 +145,15 @@ class Scores:
         if self.boxes is not None:
             self.boxes.add_outcome(outcome.boxes, top1, top5)
             row |= localization.pack(outcome.boxes, len(self.boxes.thresholds), size)
+            self.in_boxes.add_outcome(outcome.in_boxes)
+            row["in_boxes"] = outcome.in_boxes
         if self.pixels is not None:
             self.pixels.add_outcome(*outcome.pixels)
             kind = np.min_scalar_type(size**2)
             pixels = (part.astype(kind) for part in outcome.pixels)
             row |= zip(("foreground", "background"), pixels, strict=True)
+            self.in_masks.add_outcome(outcome.in_masks)
+            row["in_masks"] = outcome.in_masks
         if self.records is not None:
             self.records.add(index, **row)
 
@@ -185,13 +198,27 @@ class Scores:
     def selection(self) -> float:
         """The figure that chooses the best checkpoint, higher is better, in percent.
 
-        MaxBoxAccV2 where there are boxes, else PxAP where there are masks, else Top-1 accuracy.
+        Where there are boxes, MaxBoxAccV2, but an image whose map is brighter outside its boxes
+        than inside is wrong: by itself MaxBoxAccV2 takes the contour of a hole for a box. Else PxAP
+        where there are masks, of which an inverted map has less than a constant one; else Top-1
+        accuracy.
         """
         if self.boxes is not None:
-            return self.boxes.max_box_acc_v2()
+            return self._upright_max_box_acc_v2()
         if self.pixels is not None:
             return self.pixels.pxap()
         return 100 * self.top1 / self.images
+
+    def _upright_max_box_acc_v2(self) -> float:
+        """Computes MaxBoxAccV2 with inverted maps counted as wrong, from the records."""
+        rows = self.records.to_arrays()
+        upright = rows["in_boxes"][:, localization.OUTSIDE] == 0
+        if not upright.any():
+            return 0.0
+        outcomes = localization.BoxOutcomes.of_rows(rows, self.boxes.thresholds)
+        unasked = np.zeros(len(upright), bool)  # classes have no part in it
+        (counts,) = outcomes.weighted(upright[None].astype(np.float32), unasked, unasked)
+        return float(counts.max_box_acc_v2() * upright.mean())
 
     def figures(self, threshold: float, validation: "Scores | None" = None) -> dict[str, Any]:
         """Computes every metric that the split allows, in percent.
@@ -205,7 +232,8 @@ class Scores:
           `images`; with a classifier `top1_cls_err` and, of more than five classes,
           `top5_cls_err`, by ten crops if they were used, and then `top1_cls_err_single` by the
           whole image; with boxes `fixed`, `val` and `oracle`, as `localization.BoxCounts` gives
-          them; with masks `pxap`.
+          them, and `in_boxes`; with masks `pxap` and `in_masks`. The last of both are what
+          `localization.PointingCounts` gives.
         """
         result: dict[str, Any] = {"images": self.images}
         if self.classified:
@@ -228,6 +256,9 @@ class Scores:
             result |= kinds
         if self.pixels is not None:
             result["pxap"] = self.pixels.pxap()
+        for name in ("in_boxes", "in_masks"):
+            if (pointing := getattr(self, name)) is not None:
+                result[name] = pointing.figures()
         return result
 
 

@@ -9,7 +9,7 @@ Synopsis:
 
     thresholds = localization.thresholds(0.001)
     validation, test = (localization.BoxCounts(thresholds) for _ in range(2))
-    pixels = localization.PixelCounts(thresholds)
+    pixels, in_boxes = localization.PixelCounts(thresholds), localization.PointingCounts()
     for counts, images in ((validation, validation_images), (test, test_images)):
         for image in images:
             score_map = localization.score_map(image.cam, size=224)  # of the ground-truth class
@@ -17,11 +17,13 @@ Synopsis:
             counts.add(score_map, boxes, image.top1_correct, image.top5_correct)
             if counts is test:
                 pixels.add(score_map, image.mask, image.ignore)
+                in_boxes.add(score_map, localization.region_of(boxes, size=224))
 
     test.at(0.2)["corloc_err"]                # one threshold for all metrics
     test.carried_over(validation)             # thresholds chosen on the validation split
     test.oracle()["max_box_acc_v2"]           # thresholds chosen on the test split itself
     pixels.pxap()
+    in_boxes.figures()["pointing_game"]
 
     # Several processes: sum the arrays, or merge.
     total = localization.BoxCounts.from_arrays(part.to_arrays()).merge(other_part)
@@ -43,6 +45,15 @@ from ega_jax.localization.images import ImageMap, ImageOutcome, score_image
 from ega_jax.localization.iou import box_ious, scale_boxes
 from ega_jax.localization.mask_metrics import PixelCounts, mask_ious, weighted_pixels
 from ega_jax.localization.outcomes import BoxOutcomes, pack
+from ega_jax.localization.pointing import (
+    OUTSIDE,
+    POINTING,
+    UNITS,
+    PointingCounts,
+    pointing_outcome,
+    region_of,
+    weighted_pointing,
+)
 from ega_jax.localization.score_maps import (
     check_score_map,
     quantize,
@@ -58,8 +69,12 @@ __all__ = [
     "BoxOutcomes",
     "ImageMap",
     "ImageOutcome",
+    "OUTSIDE",
+    "POINTING",
     "PixelCounts",
+    "PointingCounts",
     "ThresholdBoxes",
+    "UNITS",
     "box_ious",
     "boxes_at",
     "boxes_at_thresholds",
@@ -69,11 +84,14 @@ __all__ = [
     "mask_ious",
     "object_boxes",
     "pack",
+    "pointing_outcome",
     "quantize",
+    "region_of",
     "resize_map",
     "scale_boxes",
     "score_image",
     "score_map",
     "thresholds",
     "weighted_pixels",
+    "weighted_pointing",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ega_jax.localization.box_metrics import BoxOutcome, box_outcome
 from ega_jax.localization.mask_metrics import pixel_outcome
+from ega_jax.localization.pointing import pointing_outcome, region_of
 from ega_jax.localization.score_maps import score_map
 
 
@@ -37,11 +38,15 @@ class ImageOutcome(NamedTuple):
       map_size: side of its score map.
       boxes: for `BoxCounts.add_outcome`; None without ground-truth boxes.
       pixels: for `PixelCounts.add_outcome`; None without a mask.
+      in_boxes: for `PointingCounts.add_outcome`, with all boxes as its region; None as `boxes`.
+      in_masks: the same with the mask; None as `pixels`.
     """
 
     map_size: int
     boxes: BoxOutcome | None
     pixels: tuple[np.ndarray, np.ndarray] | None
+    in_boxes: np.ndarray | None
+    in_masks: np.ndarray | None
 
 
 def score_image(image: ImageMap, thresholds: np.ndarray) -> ImageOutcome:
@@ -51,9 +56,11 @@ def score_image(image: ImageMap, thresholds: np.ndarray) -> ImageOutcome:
       ValueError: The boxes are malformed, or the masks have another shape than the map.
     """
     heat = image.cam if image.size is None else score_map(image.cam, image.size)
-    boxes = pixels = None
+    boxes = pixels = in_boxes = in_masks = None
     if image.boxes is not None:
         boxes = box_outcome(heat, image.boxes, thresholds)
+        in_boxes = pointing_outcome(heat, region_of(image.boxes, len(heat)))
     if image.mask is not None:
         pixels = pixel_outcome(heat, image.mask, image.ignore, thresholds)
-    return ImageOutcome(len(heat), boxes, pixels)
+        in_masks = pointing_outcome(heat, image.mask, image.ignore)
+    return ImageOutcome(len(heat), boxes, pixels, in_boxes, in_masks)

@@ -12,10 +12,10 @@ def weighted_sums(weights: np.ndarray, columns: Callable[[np.ndarray], np.ndarra
 
     Args:
       weights: `[B, N]` float32, one weighting of the N images in each row.
-      columns: maps positions of images `[n]` to their numbers `[n, C]` float32.
+      columns: maps positions of images `[n]` to their numbers `[n, C]` float32 or float64.
 
     Returns:
-      `[B, C]` float32, exact for whole numbers up to 2**24.
+      `[B, C]` of that type, exact for whole numbers up to 2**24 or 2**53.
     """
     positions = np.arange(weights.shape[1])
     parts = np.split(positions, range(_CHUNK, len(positions), _CHUNK))

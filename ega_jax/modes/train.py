@@ -19,7 +19,7 @@ from ega_jax.data import cache
 from ega_jax.data.files.headers import SKIP
 from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
-from ega_jax.evaluation.reports import maps_folder, report
+from ega_jax.evaluation.reports import inversion, maps_folder, report
 from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import untrained
@@ -37,7 +37,15 @@ logger = logging.getLogger(__name__)
 # What a run that was told to stop exits with: EX_TEMPFAIL, "the same command again goes on".
 STOPPED = 75
 
-_BRIEF = ("top1_cls_err", "fixed/corloc_err", "oracle/corloc_err", "oracle/max_box_acc_v2", "pxap")
+_BRIEF = (
+    "top1_cls_err",
+    "fixed/corloc_err",
+    "oracle/corloc_err",
+    "oracle/max_box_acc_v2",
+    "pxap",
+    "in_boxes/pointing_game",
+    "in_masks/pointing_game",
+)
 
 
 def train(
@@ -247,7 +255,9 @@ class Trainer:
                     progress.report()
                 if eval_every and step % eval_every == 0 and not last and "val" in self.sources:
                     with progress.pause():
-                        self.validate(state, saved, writer)
+                        found = self.validate(state, saved, writer)
+                        if warning := inversion(found.figures(config.eval.threshold)):
+                            logger.warning("Step %d, val: %s", step, warning)
                 stop = told_to_stop(step)
                 if step % config.checkpoint.every_steps == 0 or last or stop:
                     with progress.pause():
@@ -267,8 +277,9 @@ class Trainer:
         step = int(state.step)
         scores, _ = self.evaluator.score(variables_of(state), self.sources["val"], maps=maps)
         figures = flatten(scores.figures(self.config.eval.threshold))
+        figures["selection"] = scores.selection
         writer.write_scalars(step, {f"val/{name}": value for name, value in figures.items()})
-        best = saved.save_if_best(state, scores.selection)
+        best = saved.save_if_best(state, figures["selection"])
         logger.info(
             "Step %d, val: %s%s",
             step,
