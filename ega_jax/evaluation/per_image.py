@@ -85,10 +85,9 @@ def per_image(
 
 
 def _pointing(outcomes: np.ndarray, prefix: str) -> Table:
-    shares = outcomes.T / localization.UNITS
-    return {
-        f"{prefix}{name}": share for name, share in zip(localization.POINTING, shares, strict=True)
-    }
+    shares = [*outcomes.T / localization.UNITS]
+    shares[localization.OUTSIDE] = shares[localization.OUTSIDE].astype(bool)
+    return {prefix + name: share for name, share in zip(localization.POINTING, shares, strict=True)}
 
 
 def _boxes(

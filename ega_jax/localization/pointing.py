@@ -86,15 +86,14 @@ def pointing_outcome(
 
     * The pointing game (Zhang et al., ECCV 2016): whether the maximum of the map lies in the
       region, or no further from it than 15 pixels of a map of 224; and the same without tolerance.
-      Where several pixels have the maximum, the share of them that do. A constant map has no
-      maximum and points nowhere.
+      A constant map has no maximum and points nowhere.
     * The energy-based pointing game (Wang et al., CVPR workshop 2020): the share of the sum of the
       scores that is inside the region; 0 for a map of zeros.
     * Whether the map is brighter outside: the mean score of the pixels outside the region is higher
       than that inside.
 
-    Paper: the maximum of the map. / Here: where it is shared, by chance any of its pixels, of which
-    the result is the expectation.
+    Paper: the maximum of the map. / Here: where several pixels share it, the mean over them, which
+    is the expectation for one that is drawn at random.
 
     Args:
       score_map: `[S, S]` float64 in [0, 1].

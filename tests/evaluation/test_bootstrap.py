@@ -71,5 +71,5 @@ def test_resamples_without_any_pixel_of_an_object_count_for_the_other_figures():
     resamples = list(bootstrap.draw(scores, 30))
     assert {resample.pixels is None for resample in resamples} == {True, False}
     assert bootstrap.intervals(scores, 0.2, resamples=30).keys() == {
-        "top1_cls_err", "top5_cls_err", "fixed", "oracle", "pxap"
+        "top1_cls_err", "top5_cls_err", "fixed", "oracle", "pxap", "in_boxes", "in_masks"
     }  # fmt: skip

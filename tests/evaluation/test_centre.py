@@ -183,7 +183,7 @@ def test_masks_score_as_maps_in_files(tmp_path):
     gaussian = _score(tmp_path, centre.centre_gaussian(SIZE), masks=masks)
     for split in ("validation", "test"):
         assert results["centre_gaussian"][split] == gaussian[split]
-        assert results["centre_gaussian"][split].keys() == {"images", "pxap"}
+        assert results["centre_gaussian"][split].keys() == {"images", "pxap", "in_masks"}
     for kind in ("val", "oracle"):
         box = results["centre_box"]["test"][kind]
         assert box.keys() == {"pxap", "width", "height"}

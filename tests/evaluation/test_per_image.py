@@ -63,9 +63,16 @@ def test_table_by_hand(tmp_path):
         "image_id": "b/1.jpg", "label": "2", "prediction": "2", "probability": "0.600000",
         "top1": "1", "top5": "1", "threshold": "0.5", "x0": "4", "y0": "2", "x1": "24", "y1": "12",
         "iou": "1.000000", "correct": "1", "mask_threshold": "0.3", "mask_iou": "1.000000",
+        "pointing_game": "1.000000", "pointing_game_0px": "1.000000", "energy": "1.000000",
+        "brighter_outside": "0", "mask_pointing_game": "1.000000",
+        "mask_pointing_game_0px": "1.000000", "mask_energy": "1.000000",
+        "mask_brighter_outside": "0",
     }  # fmt: skip
     assert second["image_id"] == "a, b.jpg"
     assert [second[name] for name in ("x0", "iou", "correct")] == ["28", "0.000000", "0"]
+    # Its maxima lie 2 to 6 pixels beside the box's last column and row; 1.3 are tolerated.
+    assert [second[f"{mask}pointing_game"] for mask in ("", "mask_")] == ["0.000000"] * 2
+    assert [second[f"{mask}brighter_outside"] for mask in ("", "mask_")] == ["1", "1"]
     assert float(second["mask_iou"]) == 0
     assert third["y1"] == "7" and third["top1"] == "0" and third["prediction"] == "1"
     assert float(third["iou"]) == pytest.approx(6 / 11, abs=1e-6)  # 11 x 6 of 11 x 11 pixels
@@ -84,6 +91,10 @@ def test_classes_by_hand(tmp_path):
         "label": "0", "class": "zero", "images": "1", "top1_cls_err": "0.000000",
         "top5_cls_err": "0.000000", "corloc_err": "100.000000", "top1_loc_err": "100.000000",
         "mean_iou": "0.000000", "mean_mask_iou": "0.000000",
+        "pointing_game": "0.000000", "pointing_game_0px": "0.000000", "energy": "0.000000",
+        "brighter_outside": "100.000000", "mask_pointing_game": "0.000000",
+        "mask_pointing_game_0px": "0.000000", "mask_energy": "0.000000",
+        "mask_brighter_outside": "100.000000",
     }  # fmt: skip
     assert two["images"] == "2" and two["top1_cls_err"] == two["top1_loc_err"] == "50.000000"
     assert two["corloc_err"] == "0.000000"
@@ -98,8 +109,20 @@ def test_classes_by_hand(tmp_path):
     ("boxes", "masks", "classify", "columns"),
     [
         (False, False, True, "prediction probability top1 top5"),
-        (True, False, False, "threshold x0 y0 x1 y1 iou correct"),
-        (False, True, False, "mask_threshold mask_iou"),
+        (
+            True,
+            False,
+            False,
+            "threshold x0 y0 x1 y1 iou correct "
+            "pointing_game pointing_game_0px energy brighter_outside",
+        ),
+        (
+            False,
+            True,
+            False,
+            "mask_threshold mask_iou "
+            "mask_pointing_game mask_pointing_game_0px mask_energy mask_brighter_outside",
+        ),
     ],
 )
 def test_columns_that_the_split_cannot_give_are_absent(boxes, masks, classify, columns):
@@ -109,6 +132,7 @@ def test_columns_that_the_split_cannot_give_are_absent(boxes, masks, classify, c
     assert all(len(column) == 3 for column in table.values())
     classes = per_image.per_class(table, source.class_names)
     assert ("corloc_err" in classes, "mean_mask_iou" in classes) == (boxes, masks)
+    assert ("energy" in classes, "mask_energy" in classes) == (boxes, masks)
     assert ("top1_loc_err" in classes) == (boxes and classify)
     assert bool(per_image.worst(classes)) == (boxes or classify)
 

@@ -5,7 +5,7 @@ import pytest
 
 from ega_jax.data.source import Source
 from ega_jax.evaluation.scores import Scores
-from ega_jax.localization import thresholds
+from ega_jax.localization import UNITS, thresholds
 
 SIZE = 16
 THRESHOLDS = thresholds(0.1)
@@ -81,9 +81,9 @@ def test_five_classes_have_no_five_best():
 @pytest.mark.parametrize(
     ("boxes", "masks", "absent"),
     [
-        (False, True, {"fixed", "val", "oracle"}),
-        (True, False, {"pxap"}),
-        (False, False, {"fixed", "val", "oracle", "pxap"}),
+        (False, True, {"fixed", "val", "oracle", "in_boxes"}),
+        (True, False, {"pxap", "in_masks"}),
+        (False, False, {"fixed", "val", "oracle", "pxap", "in_boxes", "in_masks"}),
     ],
 )
 def test_what_a_split_cannot_give_is_absent(boxes, masks, absent):
@@ -91,7 +91,8 @@ def test_what_a_split_cannot_give_is_absent(boxes, masks, absent):
     scores = _scored(source)
     figures = scores.figures(0.2, validation=scores)
     assert not absent & figures.keys()
-    assert {"fixed", "val", "oracle", "pxap", "images", "top1_cls_err"} - absent <= figures.keys()
+    every = {"fixed", "val", "oracle", "pxap", "in_boxes", "in_masks", "images", "top1_cls_err"}
+    assert every - absent <= figures.keys()
 
 
 def test_maps_alone_give_no_classification():
@@ -124,8 +125,7 @@ def test_parts_add_up_to_the_whole():
 
 @pytest.mark.parametrize(
     ("boxes", "masks", "value"),
-    # The wrong map has a hole, whose contour overlaps the object by 64/100: right but at 0.7.
-    [(True, True, (100 + 100 + 75) / 3), (False, True, None), (False, False, 50.0)],
+    [(True, True, 75.0), (False, True, None), (False, False, 50.0)],
 )
 def test_selection_prefers_boxes_then_masks_then_classes(boxes, masks, value):
     scores = _scored(_source(boxes, masks))
@@ -133,9 +133,31 @@ def test_selection_prefers_boxes_then_masks_then_classes(boxes, masks, value):
     assert scores.selection == pytest.approx(expected)
 
 
+def test_an_inverted_map_chooses_no_checkpoint():
+    """The contour of its hole overlaps the object by 64/100: right for MaxBoxAccV2, but at 0.7."""
+    source = _source()
+    inverted, poor, mixed = (Scores.empty(source, THRESHOLDS) for _ in range(3))
+    dot = np.zeros((SIZE, SIZE))
+    dot[4:8, 4:8] = 1.0
+    dot[8:12, 8:12] = 0.5
+    for i in range(4):
+        inverted.add(source, i, 1 - _right_map())
+        poor.add(source, i, dot)
+        mixed.add(source, i, _right_map() if i else 1 - _right_map())
+    assert inverted.boxes.max_box_acc_v2() == pytest.approx(200 / 3)
+    assert inverted.selection == 0.0
+    assert mixed.selection == 75.0
+    # Without an inverted map it is MaxBoxAccV2 itself.
+    assert poor.selection == poor.boxes.max_box_acc_v2() > 0
+    figures = inverted.figures(0.2)
+    assert figures["in_boxes"]["brighter_outside"] == 100.0
+    assert figures["in_boxes"]["energy"] == figures["in_masks"]["pointing_game_0px"] == 0.0
+    assert mixed.figures(0.2)["in_masks"]["energy"] == 75.0
+
+
 def test_fields_are_sums():
     fields = {field.name: field.default for field in dataclasses.fields(Scores)}
-    parts = ("boxes", "pixels", "records")
+    parts = ("boxes", "pixels", "in_boxes", "in_masks", "records")
     assert all(fields[name] == 0 for name in fields if name not in parts)
 
 
@@ -165,3 +187,10 @@ def test_rows_say_what_was_found_of_each_image():
     assert rows["foreground"].sum(axis=1).tolist() == [64] * 4
     assert (rows["foreground"] + rows["background"]).sum(axis=1).tolist() == [SIZE**2] * 4
     assert rows["largest"].dtype == np.uint8
+    np.testing.assert_array_equal(rows["in_boxes"], rows["in_masks"])  # the same pixels
+    assert (rows["in_boxes"][:, 1:] / UNITS).tolist() == [
+        [1, 1, 0],
+        [0, 0, 1],
+        [1, 1, 0],
+        [1, 1, 0],
+    ]

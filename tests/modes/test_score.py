@@ -60,13 +60,33 @@ def test_figures_of_saved_maps(hand_made):
     assert "pxap" not in test and "top1_cls_err" not in test
     assert results["intervals"]["test"]["oracle"]["corloc_err"] == [0.0, 100.0]  # of two images
     assert (hand_made / "out" / "per_image_test.csv").read_text().splitlines() == [
-        "image_id,label,threshold,x0,y0,x1,y1,iou,correct",
-        "t/a.jpg,0,0,20,10,200,110,0.979219,1",
-        "t/b.jpg,0,0,300,150,400,200,0.000000,0",
+        "image_id,label,threshold,x0,y0,x1,y1,iou,correct,"
+        "pointing_game,pointing_game_0px,energy,brighter_outside",
+        "t/a.jpg,0,0,20,10,200,110,0.979219,1,1.000000,1.000000,1.000000,0",
+        "t/b.jpg,0,0,300,150,400,200,0.000000,0,0.000000,0.000000,0.000000,1",
     ]
     assert (hand_made / "out" / "per_class_validation.csv").read_text().splitlines()[1:] == [
-        "0,0,1,0.000000,0.979219"
+        "0,0,1,0.000000,0.979219,100.000000,100.000000,100.000000,0.000000"
     ]
+    assert test["in_boxes"] == {
+        "pointing_game": 50.0, "pointing_game_0px": 50.0, "energy": 50.0, "brighter_outside": 50.0
+    }  # fmt: skip
+    assert results["intervals"]["test"]["in_boxes"]["energy"] == [0.0, 100.0]
+    assert "in_masks" not in test
+    assert results["warnings"] == []  # half of the maps are not more than half
+
+
+def test_inverted_maps_are_told_of(hand_made, caplog):
+    for image_id in ("t/a.jpg", "t/b.jpg"):
+        _write_map(hand_made / "maps", image_id, 10, 10, 99, 109)
+        path = hand_made / "maps" / f"{image_id}.npy"
+        np.save(path, 1 - np.load(path))
+    results = _score(hand_made)
+    assert results["test"]["oracle"]["max_box_acc_v2"] == 100.0
+    (warning,) = results["warnings"]
+    assert warning.startswith("test: the maps are inverted, 100 % of them are brighter outside the")
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [warning]
+    assert json.loads((hand_made / "out" / "results.json").read_text())["warnings"] == [warning]
 
 
 def test_metadata_of_one_split_gives_no_carried_over_threshold(hand_made):
