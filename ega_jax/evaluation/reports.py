@@ -75,22 +75,22 @@ def report_splits(
 def inversion(figures: Mapping[str, Any]) -> str | None:
     """Says that the maps of a split are inverted; None if they are not.
 
-    They are if more than half of the images have a map whose mean outside the objects is higher
-    than inside, by boxes or by masks.
+    It does if more than half of the images have a map whose mean outside the objects is higher than
+    inside, by boxes or by masks. Maps that are noise are as often brighter here as there.
 
     Args:
       figures: as `Scores.figures` gives them.
     """
     found = [
-        f"{share:.0f} % of them are brighter outside the true {objects} than inside"
+        f"{share:.0f} % of the maps are brighter outside the true {objects} than inside"
         for name, objects in (("in_boxes", "boxes"), ("in_masks", "masks"))
         if name in figures and (share := figures[name]["brighter_outside"]) > 50
     ]
     if not found:
         return None
     return (
-        f"the maps are inverted, {' and '.join(found)}. MaxBoxAccV2 does not see that, as it takes "
-        "contours of holes for boxes; look at the pointing game and at the pictures."
+        f"{' and '.join(found)}: they are inverted, or know nothing of the objects. MaxBoxAccV2 "
+        "does not see that, as it takes contours of holes for boxes; look at the pointing game."
     )
 
 
