@@ -8,8 +8,8 @@ are in the split, not how much on the seed of the training.
 
 1000 resamples take 0.7 s of one core for 5000 images and 4 s for 50,000, 8 s with masks: 3 to 6 %
 of what the evaluator needs to find the boxes of the same maps (`python -m benchmarks.reports`). At
-1000 thresholds and maps of 224 pixels a row has 1.2 KB with boxes and 4 KB with masks: 62
-and 262 MB for 50,000 images without and with masks, and while it works twice that.
+1000 thresholds and maps of 224 pixels a row has 1.2 KB with boxes and 4 KB with masks: 63
+and 264 MB for 50,000 images without and with masks, and while it works twice that.
 """
 
 from collections.abc import Iterator

@@ -84,7 +84,9 @@ def test_inverted_maps_are_told_of(hand_made, caplog):
     results = _score(hand_made)
     assert results["test"]["oracle"]["max_box_acc_v2"] == 100.0
     (warning,) = results["warnings"]
-    assert warning.startswith("test: 100 % of the maps are brighter outside the true boxes than inside")
+    assert warning.startswith(
+        "test: 100 % of the maps are brighter outside the true boxes than inside"
+    )
     assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [warning]
     assert json.loads((hand_made / "out" / "results.json").read_text())["warnings"] == [warning]
 

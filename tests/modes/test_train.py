@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from clu import metric_writers
 
+from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
 from ega_jax.models.blocks import scale
 from ega_jax.models.weights.files import WeightFileError, write_safetensors
@@ -33,7 +34,9 @@ def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
     assert on_disk["config"]["steps"] == 6
     test = on_disk["test"]
     assert test["images"] == 10
-    assert {"fixed", "val", "oracle", "pxap", "top1_cls_err"} <= test.keys()
+    assert {"fixed", "val", "oracle", "pxap", "in_boxes", "in_masks", "top1_cls_err"} <= test.keys()
+    assert all(0 <= share <= 100 for share in test["in_masks"].values())
+    assert isinstance(on_disk["warnings"], list)
     assert test["fixed"]["threshold"] == 0.2
     assert {"30", "50", "70"} == test["oracle"]["max_box_acc"].keys()
     assert test["oracle"]["corloc_err"] <= test["val"]["corloc_err"]
@@ -72,6 +75,25 @@ def test_step_compiles_once(tmp_path):
         trainer.validate(state, saved, writer)
     assert trainer.step._cache_size() == 1
     assert trainer.evaluator.step._cache_size() == 1
+
+
+def test_inverted_maps_are_told_of_and_are_not_the_best(tmp_path, monkeypatch, caplog):
+    """Scored as 1 - mask, which MaxBoxAccV2 takes for nearly perfect."""
+
+    def score(variables, source, maps=None):
+        scores = Scores.empty(source, trainer.evaluator.thresholds)
+        for index in range(len(source)):
+            mask, _ = source.load_mask(index, 32)
+            scores.add(source, index, 1.0 - mask, np.eye(10)[0])
+        return scores, {}
+
+    trainer = train.Trainer(tiny(), str(tmp_path))
+    monkeypatch.setattr(trainer.evaluator, "score", score)
+    with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
+        trainer.loop(trainer.start(saved), saved, metric_writers.MultiWriter([]))
+        assert saved.best_score == 0.0
+    (warning,) = [r.message for r in caplog.records if "brighter outside" in r.message]
+    assert warning.startswith("Step 5, val: 100 % of the maps are brighter outside the true boxes")
 
 
 LONGER = TINY | {"steps": 24, "log_every_steps": 1, "eval.every_epochs": 1.0}
