@@ -1,5 +1,6 @@
 """Makes data sets without annotation of one folder per class."""
 
+import bisect
 import logging
 import os
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ from ega_jax.data.files.listing import (
     EXTENSIONS,
     NOT_UTF8,
     describe_left_out,
-    is_nobodys,
     list_folder,
     name_fault,
     printable,
+    report_left_out,
     subfolders,
 )
 from ega_jax.data.source import DataError, Source
@@ -55,23 +56,24 @@ def tree_source(
     name = name or os.path.basename(os.path.realpath(root))
     if not os.path.isdir(root):
         raise DataError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg")
-    folders = subfolders(root)
-    loose = [
-        (entry, "lies in no class folder")
-        for entry in sorted(os.listdir(root))
-        if entry not in folders and not is_nobodys(entry)
-    ]
+    folders, listing = subfolders(root), list_folder(root)
+    loose = [(file, "lies in no class folder") for file in listing.pictures if "/" not in file]
+    left_out = [*loose, *listing.left_out]
     if not folders:
-        held = f": {describe_left_out(loose)}" if loose else ""
+        held = f": {describe_left_out(left_out)}" if left_out else ""
         raise DataError(
             f"{root} has no class folders{held}; expected {root}/<class>/<image>.jpg, a folder for "
             "each class with its images"
         )
     class_names = tuple(folders if class_names is None else class_names)
-    if any(map(name_fault, folders)):
-        raise DataError(f"{root}: {printable(next(filter(name_fault, folders)))} {NOT_UTF8}")
+    # No result could name these.
+    unnameable = [printable(folder) for folder in folders if name_fault(folder)]
+    unnameable += [file for file, reason in left_out if reason == NOT_UTF8 and "/" in file]
+    if unnameable:
+        raise DataError(f"{root}: {unnameable[0]} {NOT_UTF8}")
 
-    image_ids, labels, left_out = [], [], loose
+    image_ids: list[str] = []
+    labels: list[int] = []
     for folder in folders:
         path = os.path.join(root, folder)
         if folder not in class_names:
@@ -79,20 +81,16 @@ def tree_source(
                 f"{path}: no such class; the classes are {', '.join(class_names)}. Rename or "
                 "remove the folder, or train with it"
             )
-        listing = list_folder(path)
-        for file, reason in listing.left_out:
-            if reason == NOT_UTF8:  # no result could name it
-                raise DataError(f"{path}: {file} {reason}")
-        if not listing.pictures:
-            held = f"; {describe_left_out(listing.left_out)}" if listing.left_out else ""
+        found = _below(listing.pictures, folder)
+        if not found:
+            others = [item for item in left_out if f"{item[0]}/".startswith(f"{folder}/")]
+            held = f"; {describe_left_out(others)}" if others else ""
             raise DataError(
                 f"{path} holds no {', '.join(EXTENSIONS)} file; add images or remove it{held}"
             )
-        image_ids += [f"{folder}/{file}" for file in listing.pictures]
-        labels += [class_names.index(folder)] * len(listing.pictures)
-        left_out += [(f"{folder}/{file}", reason) for file, reason in listing.left_out]
-    if left_out:
-        logger.warning("%s: %s", root, describe_left_out(left_out))
+        image_ids += found
+        labels += [class_names.index(folder)] * len(found)
+    report_left_out(root, left_out)
 
     paths = [os.path.join(root, image_id) for image_id in image_ids]
     headers = check_images(paths, name, apply_exif, on_bad) if check_files else None
@@ -105,6 +103,12 @@ def tree_source(
         image_sizes=None if headers is None else headers.sizes,
         unusable={} if headers is None else headers.faults_by(image_ids),
     )
+
+
+def _below(files: Sequence[str], folder: str) -> Sequence[str]:
+    """Takes those of sorted paths that lie below a folder."""
+    first, after = f"{folder}/", f"{folder}{chr(ord('/') + 1)}"
+    return files[bisect.bisect_left(files, first) : bisect.bisect_left(files, after)]
 
 
 def tree_folder(root: str, split: str) -> str | None:

@@ -2,13 +2,17 @@
 
 A file is a picture by how its name ends. Nobody's are hidden files and folders, and what systems
 and programs leave behind (`NOBODYS`). Whatever else there is was left out: it is counted and named.
+
+Links to folders are followed, but every folder is entered once: where it lies itself, or else by
+the first link to it. So no picture is listed twice, under two classes say.
 """
 
 import dataclasses
 import logging
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +24,12 @@ EXTENSIONS = (
 NOBODYS = frozenset(("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found"))
 
 NOT_UTF8 = "has a name that is not UTF-8; rename it"
+NO_PICTURE = "is no picture by its name"
+_LISTED = "is a link to a folder that is listed already"
 
 _SHOWN = 3  # names in a message
+# How nearly all pictures' names end; tried first, as sets of a million are listed at every start.
+_USUAL = (".jpg", ".JPEG", ".png", ".jpeg", ".JPG", ".PNG")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,30 +55,36 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def list_folder(root: str | os.PathLike) -> Listing:
-    """Lists a folder and all folders below it, in one pass; files are not opened.
+def list_folder(root: str | os.PathLike, depth: int | None = None) -> Listing:
+    """Lists a folder and the folders below it, in one pass; files are not opened.
+
+    Args:
+      root: the folder.
+      depth: how many folders below each other are entered, `root` aside; None: all.
 
     Raises:
       OSError: the folder cannot be read.
     """
-    pictures, left_out = [], []
-    for name in _names(os.fspath(root), "", set()):
-        if fault := name_fault(name):
-            left_out.append((printable(name), fault))
-        elif is_picture(name):
-            pictures.append(name)
-        else:
-            left_out.append((name, "is no picture by its name"))
-    return Listing(tuple(sorted(pictures)), tuple(sorted(left_out)))
+    pictures, others, links = _scan(os.fspath(root), depth)
+    left_out = [(name, name_fault(name) or NO_PICTURE) for name in others]
+    left_out += [(name, name_fault(name) or _LISTED) for name in links]
+    if not all(map(str.isascii, pictures)):  # which nearly always they are
+        left_out += [(name, fault) for name in pictures if (fault := name_fault(name))]
+        pictures = [name for name in pictures if not name_fault(name)]
+    return Listing(
+        tuple(sorted(pictures)),
+        tuple(sorted((printable(name), reason) for name, reason in left_out)),
+    )
 
 
 def walk(root: str | os.PathLike) -> Iterator[tuple[tuple[str, ...], str]]:
     """Goes through all files below a folder that are somebody's: parts below the folder, and path.
 
-    Links to folders are followed, each folder is entered once. The order is that of the names.
+    The order is that of the names, folder by folder.
     """
     root = os.fspath(root)
-    for name in _names(root, "", set()):
+    pictures, others, _ = _scan(root)
+    for name in sorted(pictures + others, key=lambda name: name.replace("/", "\0")):
         yield tuple(name.split("/")), os.path.join(root, name)
 
 
@@ -111,24 +125,69 @@ def describe_left_out(left_out: Sequence[tuple[str, str]]) -> str:
     return f"{len(left_out)} files were left out ({counts}): {few}{more}"
 
 
-def _names(root: str, below: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Yields the paths of files relative to `root`, in the order of the names."""
-    folder = os.path.join(root, below)
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in seen:  # a link led back, or here once more
-        return
-    seen.add((status.st_dev, status.st_ino))
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if not is_nobodys(name):
-                # A link named like a picture is one, without a look behind it.
-                link = entry.is_symlink() and not is_picture(name)
-                found.append((name, entry.is_dir(follow_symlinks=link)))
-    for name, is_folder in sorted(found):
-        path = f"{below}{name}"
-        if is_folder:
-            yield from _names(root, f"{path}/", seen)
-        else:
-            yield path
+def _scan(root: str, depth: int | None = None) -> tuple[list[str], list[str], list[str]]:
+    """Lists pictures, other files, and links to folders that are listed already, by paths below.
+
+    Files are in the order of their names within a folder.
+    """
+    pictures: list[str] = []
+    others: list[str] = []
+    again: list[str] = []
+    entered: set[tuple[int, int]] = set()
+    folders, links = [""], deque[str]()  # that wait; links do so until no real folder does
+    while folders or links:
+        is_link = not folders
+        below = links.popleft() if is_link else folders.pop()
+        status = os.stat(os.path.join(root, below))
+        if (status.st_dev, status.st_ino) in entered:
+            if is_link:
+                again.append(below.rstrip("/"))
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        names = _Names.of(os.path.join(root, below))
+        pictures += [below + name for name in names.pictures]
+        others += [below + name for name in names.others]
+        if depth is not None and below.count("/") >= depth:
+            continue
+        folders += [f"{below}{name}/" for name in reversed(names.folders)]
+        links += [f"{below}{name}/" for name in names.links]
+    return pictures, others, again
+
+
+class _Names(NamedTuple):
+    """What is somebody's in one folder, by kind, each sorted."""
+
+    pictures: list[str]
+    others: list[str]
+    folders: list[str]
+    links: list[str]  # to folders
+
+    @classmethod
+    def of(cls, folder: str) -> "_Names":
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        pictures = [
+            name
+            for entry in found
+            if (name := entry.name).endswith(_USUAL)
+            and name[0] != "."
+            and not entry.is_dir(follow_symlinks=False)
+        ]
+        names = cls(pictures, [], [], [])
+        if len(pictures) < len(found):
+            usual = frozenset(pictures)
+            for entry in found:
+                name = entry.name
+                if name in usual or is_nobodys(name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    names.folders.append(name)
+                elif is_picture(name):  # a link too, without a look behind it
+                    pictures.append(name)
+                elif entry.is_dir():
+                    names.links.append(name)
+                else:
+                    names.others.append(name)
+        for kind in names:
+            kind.sort()
+        return names

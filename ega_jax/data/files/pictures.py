@@ -1,7 +1,7 @@
 """Finds pictures without labels: in a folder, a file, a list of files or by a pattern."""
 
 import dataclasses
-import glob
+import fnmatch
 import os
 import re
 from collections.abc import Sequence
@@ -13,12 +13,9 @@ from ega_jax.data.files.headers import Headers, read_headers
 from ega_jax.data.files.image_files import file_loader, reason
 from ega_jax.data.files.listing import (
     EXTENSIONS,
+    Listing,
     describe_left_out,
-    is_nobodys,
-    is_picture,
     list_folder,
-    name_fault,
-    printable,
 )
 from ega_jax.data.files.text_lines import read_lines
 from ega_jax.data.source import DataError
@@ -26,6 +23,7 @@ from ega_jax.data.tf_on_cpu import tf
 
 _LISTS = (".txt", ".lst", ".list")
 _PATTERN = re.compile(r"[*?\[]")
+_ANY_FOLDERS = "**"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,19 +112,35 @@ def _listed(path: str) -> Pictures:
 
 
 def _matching(pattern: str) -> Pictures:
-    """Takes the pictures that match a pattern."""
-    found = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
-    found = sorted(path for path in found if not is_nobodys(os.path.basename(path)))
-    if not found:
+    """Takes the pictures that match a pattern: `*`, `?`, `[ab]` in a name, `**` for any folders."""
+    root, parts = "/" if pattern.startswith("/") else "", pattern.strip("/").split("/")
+    # The folder that all of them are below. Its own name may have brackets.
+    while len(parts) > 1 and (
+        not _PATTERN.search(parts[0]) or os.path.isdir(os.path.join(root, parts[0]))
+    ):
+        root = os.path.join(root, parts.pop(0))
+    root = root or "."
+    listing = Listing(())
+    if os.path.isdir(root):
+        listing = list_folder(root, None if _ANY_FOLDERS in parts else len(parts) - 1)
+    ids = tuple(name for name in listing.pictures if _matches(name.split("/"), parts))
+    left_out = tuple(item for item in listing.left_out if _matches(item[0].split("/"), parts))
+    if not ids and not left_out:
         raise DataError(f"no file matches {pattern}; give pictures with --images")
-    named = [path for path in found if is_picture(path) and not name_fault(path)]
-    pictures = _below_common([os.path.abspath(path) for path in named or found])
-    others = (
-        (printable(path), name_fault(path) or "is no picture by its name")
-        for path in found
-        if path not in named
+    return Pictures(root, ids, left_out)
+
+
+def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Says whether a path matches a pattern, both by their parts."""
+    if not pattern:
+        return not names
+    if pattern[0] == _ANY_FOLDERS:
+        return any(_matches(names[start:], pattern[1:]) for start in range(len(names) + 1))
+    return (
+        bool(names)
+        and fnmatch.fnmatchcase(names[0], pattern[0])
+        and _matches(names[1:], pattern[1:])
     )
-    return dataclasses.replace(pictures, ids=pictures.ids if named else (), left_out=tuple(others))
 
 
 def _below_common(paths: Sequence[str]) -> Pictures:

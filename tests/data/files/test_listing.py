@@ -43,7 +43,39 @@ def test_linked_folders_are_followed_once(tmp_path):
     (root / "b").symlink_to(tmp_path / "elsewhere")
     (root / "loop").symlink_to(root)
     (root / "2.jpg").symlink_to(tmp_path / "elsewhere" / "1.jpg")
-    assert list_folder(root).pictures == ("0.png", "2.jpg", "a/1.jpg")
+    found = list_folder(root)
+    assert found.pictures == ("0.png", "2.jpg", "a/1.jpg")
+    again = "is a link to a folder that is listed already"
+    assert found.left_out == (("b", again), ("loop", again))
+
+
+def test_folders_are_listed_where_they_lie_rather_than_where_a_link_is(tmp_path, caplog):
+    for name in ("cat/1.png", "dog/2.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (9, 7)).save(tmp_path / name)
+    (tmp_path / "cat" / "link").symlink_to(tmp_path / "dog")
+    source = tree_source(tmp_path)
+    assert source.image_ids == ("cat/1.png", "dog/2.png")
+    assert "cat/link (is a link to a folder that is listed already)" in caplog.text
+    (tmp_path / "ant").symlink_to(tmp_path / "dog")
+    with pytest.raises(DataError, match=r"ant holds no .*: ant \(is a link to a"):
+        tree_source(tmp_path)
+
+
+def test_the_order_is_that_of_class_folders_then_of_paths(tmp_path):
+    touch(tmp_path, "a/z.jpg", "a/b/0.jpg", "a-b/1.jpg", "a!/2.jpg", "a0/3.jpg")
+    source = tree_source(tmp_path, check_files=False)
+    assert source.class_names == ("a", "a!", "a-b", "a0")
+    assert source.image_ids == ("a/b/0.jpg", "a/z.jpg", "a!/2.jpg", "a-b/1.jpg", "a0/3.jpg")
+    assert source.labels.tolist() == [0, 0, 1, 2, 3]
+    names = [parts for parts, _ in walk(tmp_path)]
+    assert names == sorted(names) and len(names) == 5
+
+
+def test_a_listing_to_a_depth(tmp_path):
+    touch(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg")
+    for depth, number in ((0, 1), (1, 2), (2, 3), (None, 3)):
+        assert len(list_folder(tmp_path, depth).pictures) == number
 
 
 def test_names_that_are_not_utf_8(tmp_path):
@@ -53,7 +85,7 @@ def test_names_that_are_not_utf_8(tmp_path):
     found = list_folder(tmp_path)
     assert found.pictures == ("cat/1.jpg",)
     assert found.left_out == (("cat/caf\\xe9.jpg", "has a name that is not UTF-8; rename it"),)
-    with pytest.raises(DataError, match=r"cat: caf\\xe9.jpg has a name that is not UTF-8"):
+    with pytest.raises(DataError, match=r": cat/caf\\xe9.jpg has a name that is not UTF-8"):
         tree_source(tmp_path, check_files=False)
 
 
@@ -81,7 +113,7 @@ def test_tree_takes_subfolders_and_says_what_it_leaves_out(tmp_path, caplog):
     assert "2 files were left out (1 .png, 1 .txt): loose.png (lies in no class" in caplog.text
     (tmp_path / "owl").mkdir()
     (tmp_path / "owl" / "5.psd").write_bytes(b"")
-    with pytest.raises(DataError, match=r"owl holds no .*1 files were left out \(1 .psd\): 5.psd"):
+    with pytest.raises(DataError, match=r"owl holds no .*1 files were left out \(1 .psd\): owl/5"):
         tree_source(tmp_path)
 
 

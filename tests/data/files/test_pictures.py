@@ -63,6 +63,27 @@ def test_a_pattern(root):
         list_pictures(root / "deep" / "*.txt")
 
 
+def test_a_pattern_finds_what_a_listing_does(root):
+    for name in ("__MACOSX/._a.jpg", "__MACOSX/e.jpg", ".hidden/f.jpg"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    for link in ("deep/loop", "deep/er/loop"):  # paths without number lead through these
+        (root / link).symlink_to(root)
+    (root / "again").symlink_to(root / "deep")
+    everything = list_pictures(root)
+    found = list_pictures(root / "**" / "*")
+    assert (found.root, found.ids) == (everything.root, everything.ids)
+    assert found.left_out == everything.left_out
+    assert list_pictures(f"{root}/**/*.[Pp]*").ids == ("deep/c.PNG",)
+    assert list_pictures(f"{root}/*/*/d.gif").ids == ("deep/er/d.gif",)
+
+
+def test_a_pattern_in_a_folder_with_brackets(root):
+    (root / "deep").rename(root / "deep [1]")
+    found = list_pictures(f"{root}/deep [1]/*.PNG")
+    assert found.ids == ("c.PNG",) and os.path.isfile(found.path("c.PNG"))
+
+
 def test_the_home_folder(root, monkeypatch):
     monkeypatch.setenv("HOME", str(root))
     assert list_pictures("~/deep").ids == ("c.PNG", "er/d.gif")
