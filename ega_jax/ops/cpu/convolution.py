@@ -218,13 +218,23 @@ def _cpu_kernel_gradient(
         return _plain_kernel_gradient(
             x, gradient, size=size, strides=strides, padding=padding, groups=groups
         )
+    shifts = _shifts(x, size, gradient.shape[1:3], strides, padding)
+    if depthwise:
+        exact = gradient.astype(jnp.float32)
+        # One axis at a time, images first: a sum over all three at once goes through memory in
+        # strides. The barriers keep XLA from making it one again.
+        total = jnp.stack([(pixels.astype(jnp.float32) * exact).sum(0) for pixels in shifts])
+        for _ in ("height", "width"):
+            total = jax.lax.optimization_barrier(total).sum(1)
+    else:
+        total = jnp.stack(
+            [
+                jnp.einsum("bhwc,bhwk->ck", pixels, gradient, preferred_element_type=jnp.float32)
+                for pixels in shifts
+            ]
+        )
     shape = (*size, x.shape[3] // groups, gradient.shape[3])
-    product = "bhwc,bhwc->c" if depthwise else "bhwc,bhwk->ck"
-    taps = [
-        jnp.einsum(product, pixels, gradient, preferred_element_type=jnp.float32)
-        for pixels in _shifts(x, size, gradient.shape[1:3], strides, padding)
-    ]
-    return jnp.stack(taps).reshape(shape).astype(gradient.dtype)
+    return total.reshape(shape).astype(gradient.dtype)
 
 
 def _sum_of_shifts(
