@@ -16,6 +16,7 @@ from ega_jax.evaluation.evaluator import Evaluator, variables_of
 from ega_jax.models.network import Network
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
+from ega_jax.training.objective import Share
 
 
 class DoesNotFitError(Exception):
@@ -66,6 +67,7 @@ def lower_steps(
       `train` and `eval`, ready to be compiled.
     """
     model, tx, state = _abstract_state(config, facts, placement)
+    share = build.entropy_share(config, _num_images(config, facts))
     size = config.data.crop_size
 
     def batch(batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -76,7 +78,7 @@ def lower_steps(
         }
         return _abstract(arrays, placement.by_example)
 
-    train_step: Any = jit_train_step(config, model, tx, placement)
+    train_step: Any = jit_train_step(config, model, tx, placement, share)
     eval_step = Evaluator(config, model, placement).step
     return {
         "train": train_step.lower(state, batch(config.batch_size)),
@@ -97,12 +99,17 @@ def _abstract_state(
     config: ml_collections.ConfigDict, facts: DataFacts, placement: Placement
 ) -> tuple[Network, optax.GradientTransformation, steps.TrainState]:
     """Builds network and optimizer, and the shapes of a training state on every device."""
-    num_images = facts.num_images or round(config.steps * config.batch_size / config.epochs)
     model = build.model(config, facts.num_classes)
-    tx = build.optimizer(config, build.schedule(config, max(1, num_images)))
+    tx = build.optimizer(config, build.schedule(config, _num_images(config, facts)))
     init = functools.partial(steps.init_state, model=model, tx=tx, image_size=config.data.crop_size)
     state = jax.eval_shape(init, jax.random.key(0))
     return model, tx, _abstract(state, placement.replicated)
+
+
+def _num_images(config: ml_collections.ConfigDict, facts: DataFacts) -> int:
+    """Returns how many there are, or as many as go with the length of the run."""
+    found = facts.num_images or round(config.steps * config.batch_size / config.epochs)
+    return max(1, found)
 
 
 def jit_train_step(
@@ -110,8 +117,17 @@ def jit_train_step(
     model: Network,
     tx: optax.GradientTransformation,
     placement: Placement,
+    entropy_share: Share | None = None,
 ) -> Callable:
-    """Places the training step on devices: state, batch -> state (donated), sums."""
+    """Places the training step on devices: state, batch -> state (donated), sums.
+
+    Args:
+      config: of the run.
+      model: its network.
+      tx: its optimizer.
+      placement: on the devices.
+      entropy_share: see `steps.train_step`.
+    """
     return jax.jit(
         functools.partial(
             steps.train_step,
@@ -120,6 +136,7 @@ def jit_train_step(
             ega=build.objective(config),
             seed=config.seed,
             accumulate=config.accumulate,
+            entropy_share=entropy_share,
         ),
         in_shardings=(placement.replicated, placement.by_example),
         out_shardings=placement.replicated,

@@ -25,7 +25,7 @@ from ega_jax.models.inputs import SCALINGS
 from ega_jax.ops.attack import Attack, paper_num_steps
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.training import optimizers
-from ega_jax.training.objective import Entropy, Objective
+from ega_jax.training.objective import Entropy, Objective, Share, rising
 
 
 def sources(
@@ -246,6 +246,15 @@ def total_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
     if config.steps is not None:
         return config.steps
     return math.ceil(config.epochs * num_images / config.batch_size)
+
+
+def entropy_share(config: ml_collections.ConfigDict, num_images: int) -> Share | None:
+    """Builds what lets the entropy terms set in late; None if they are there from the start."""
+    ega = config.ega
+    if not ega.enabled or not (ega.entropy_start or ega.entropy_rise):
+        return None
+    steps = total_steps(config, num_images)
+    return rising(round(ega.entropy_start * steps), round(ega.entropy_rise * steps))
 
 
 def schedule(config: ml_collections.ConfigDict, num_images: int) -> optimizers.Schedule:

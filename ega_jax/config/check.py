@@ -39,6 +39,8 @@ _AT_LEAST = {
     "ega.ce_weight": 0,
     "ega.lambda_clean": 0,
     "ega.lambda_adv": 0,
+    "ega.entropy_start": 0,
+    "ega.entropy_rise": 0,
     "model.head_convs": 0,
     "optimizer.head_multiplier": 0,
     "optimizer.weight_decay": 0,
@@ -85,6 +87,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     _check_network(config)
     _check_method(config)
     _check_attack(config)
+    _check_entropy(config)
     _check_batches(config, num_devices)
 
 
@@ -180,6 +183,16 @@ def _check_optimizer(config: ml_collections.ConfigDict) -> None:
         "optimizer.head_modules",
         head_modules,
         'must name modules, ("head",) say; for one rate set optimizer.head_multiplier=1',
+    )
+
+
+def _check_entropy(config: ml_collections.ConfigDict) -> None:
+    start, rise = config.ega.entropy_start, config.ega.entropy_rise
+    _require(
+        start + rise <= 1,
+        "ega.entropy_rise",
+        rise,
+        f"must end with the training: at most {1 - start:g} with ega.entropy_start={start:g}",
     )
 
 

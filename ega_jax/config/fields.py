@@ -110,6 +110,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.ega.attack_bn_mode = "eval"  # statistics in the attack: eval (running) or train (batch)
     config.ega.fast = False  # take the attack's gradient from the clean pass
     config.ega.ce_weight = 1.0  # of both cross entropies (Eq. 8: 1; the released code: 0.5)
+    # When the entropy terms set in, in shares of the training: their weights are 0 before the start
+    # and then rise linearly. Paper: constant / Here: 0 and 0, constant.
+    config.ega.entropy_start = 0.0
+    config.ega.entropy_rise = 0.0
     config.ega.update(PAPER)
 
     config.has = ml_collections.ConfigDict()  # methods/has.py; defaults of the paper

@@ -144,7 +144,8 @@ class Trainer:
             steps.init_state, model=model, tx=tx, image_size=config.data.crop_size
         )
         self._check_head_modules()
-        self.step = jit_train_step(config, model, tx, self.placement)
+        self.entropy_share = build.entropy_share(config, len(self.source))
+        self.step = jit_train_step(config, model, tx, self.placement, self.entropy_share)
         self.images_per_second = 0.0
 
     def _settle(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -220,7 +221,10 @@ class Trainer:
         """Runs the remaining steps; the state it returns is saved."""
         config, first = self.config, int(state.step)
         eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
-        progress = Progress(writer, self.schedule, first, self.total_steps, config.batch_size)
+        schedules = {"learning_rate": self.schedule}
+        if self.entropy_share is not None:
+            schedules["entropy_share"] = self.entropy_share
+        progress = Progress(writer, schedules, first, self.total_steps, config.batch_size)
         profiler = StepProfiler(self.workdir, config.profile, start=first, total=self.total_steps)
         source = self.source
         if config.data.cache == "memory" and first < self.total_steps:

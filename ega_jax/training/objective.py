@@ -15,6 +15,7 @@ adversarial pass begins, and lets `fast` reuse the clean pass's backward pass.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -30,6 +31,21 @@ from ega_jax.ops.remat import remat
 ATTACK_BN_MODES = ("eval", "train")
 
 Terms = dict[str, jax.Array]
+# Step of the training to the share of their weights, 0 to 1, that the entropy terms have there.
+Share = Callable[[jax.Array], jax.Array]
+
+
+def rising(start: int, rise: int) -> Share:
+    """Lets the entropy terms set in late.
+
+    Paper: the weights are constant. / Here: also 0 at first and then rising, as a head that begins
+    at random draws random maps, which an entropy at full weight would push to 0 and 1 as they are.
+
+    Args:
+      start: the first step, counted from 0, that has any of the weights.
+      rise: number of steps over which they rise linearly; the last of these has all. 0 is as 1.
+    """
+    return lambda step: jnp.clip((step + 1 - start) / max(rise, 1), 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +120,7 @@ class Objective:
         model_state: dict,
         batch: dict[str, jax.Array],
         key: jax.Array,
+        entropy_share: jax.Array | None = None,
     ) -> tuple[dict, Terms, dict]:
         """Computes the gradient of Eq. 8 over the global batch.
 
@@ -114,6 +131,7 @@ class Objective:
           model_state: `batch_stats` and, with an attack, `batch_stats_aux`.
           batch: `image` `[B, H, W, 3]` float in [0, 1], `label` `[B]` int32, `mask` `[B]` bool.
           key: for all that is drawn: dropout, random starts and targets, and in the method.
+          entropy_share: scalar, what both weights of the entropy terms are multiplied by; None: 1.
 
         Returns:
           Gradients; masked sums over the batch of every loss term and of correct predictions, with
@@ -124,7 +142,7 @@ class Objective:
         batch = self.method.augment(batch, keys["augment"])
         images = batch["image"]
         count = {"count": batch["mask"].sum().astype(jnp.float32)}
-        share = functools.partial(self._share, model, model_state, batch, keys)
+        share = functools.partial(self._share, model, model_state, batch, keys, entropy_share)
 
         wrt = (0, 1) if self.fast else (0,)
         (grads, *images_grad), (sums, update) = jax.grad(
@@ -155,6 +173,7 @@ class Objective:
         model_state: dict,
         batch: dict[str, jax.Array],
         keys: dict[str, jax.Array],
+        entropy_share: jax.Array | None,
         params: dict,
         images: jax.Array,
         *,
@@ -191,11 +210,12 @@ class Objective:
                 reduction=self.entropy.reduction,
             )
             terms[f"entropy_{name}"] = entropy
-            total = total + factor * entropy
+            weight = factor if entropy_share is None else factor * entropy_share
+            total = total + weight * entropy
         terms[f"loss_{name}"] = total
         sums = {k: jnp.sum(v * batch["mask"]) for k, v in terms.items()}
-        weight = batch["mask"].astype(jnp.float32) / jnp.maximum(batch["mask"].sum(), 1)
-        return jnp.sum(total * weight), (sums, update)
+        by_image = batch["mask"].astype(jnp.float32) / jnp.maximum(batch["mask"].sum(), 1)
+        return jnp.sum(total * by_image), (sums, update)
 
     def _entropy_weight(self, aux: bool) -> float:
         if self.entropy is None:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -24,10 +24,17 @@ class NonFiniteLoss(UserError, RuntimeError):
 class Progress:
     """Collects the metric sums of the steps, on the device until somebody asks for them."""
 
-    def __init__(self, writer: Any, schedule: Any, first: int, total: int, batch_size: int):
-        """Starts the clock at step `first` of `total`."""
+    def __init__(
+        self,
+        writer: Any,
+        schedules: Mapping[str, Callable[[int], Any]],
+        first: int,
+        total: int,
+        batch_size: int,
+    ):
+        """Starts the clock at step `first` of `total`; `schedules` are told of by their names."""
         self.writer = writer
-        self.schedule = schedule
+        self.schedules = schedules
         self.first, self.total = first, total
         self.batch_size = batch_size
         self.step = first
@@ -77,7 +84,7 @@ class Progress:
             if name != "count"
         }
         means["grad_norm"] = sum(norms) / len(norms)
-        means["learning_rate"] = float(self.schedule(self.step - 1))
+        means |= {name: float(at(self.step - 1)) for name, at in self.schedules.items()}
         rate = self.window_counted * self.batch_size / max(self.window_seconds, 1e-9)
         self.fetched.clear()
         self.seconds += self.window_seconds

@@ -11,7 +11,7 @@ from flax import struct
 from ega_jax.methods.base import View
 from ega_jax.methods.readers import Reader
 from ega_jax.training.accumulate import in_parts
-from ega_jax.training.objective import Objective
+from ega_jax.training.objective import Objective, Share
 
 
 class TrainState(struct.PyTreeNode):
@@ -59,6 +59,7 @@ def train_step(
     ega: Objective,
     seed: int,
     accumulate: int = 1,
+    entropy_share: Share | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Makes one update.
 
@@ -70,6 +71,7 @@ def train_step(
       ega: the objective.
       seed: of the run; with the step it determines all randomness, so nothing needs carrying.
       accumulate: number of parts that the batch is gone through in, see `in_parts`.
+      entropy_share: of the weights of the entropy terms, by step; None: all of them at every step.
 
     Returns:
       The new state, and masked sums over the batch of every term (divide by `count`), with
@@ -78,8 +80,9 @@ def train_step(
 
     def objective(model_state, batch, key):
         batch = {**batch, "image": as_float(batch["image"])}
-        return ega.loss_and_grads(model, state.params, model_state, batch, key)
+        return ega.loss_and_grads(model, state.params, model_state, batch, key, share)
 
+    share = None if entropy_share is None else entropy_share(state.step)
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     grads, sums, model_state = in_parts(objective, accumulate)(state.model_state, batch, key)
     return update(state, grads, model_state, tx=tx), sums | {"grad_norm": optax.tree.norm(grads)}

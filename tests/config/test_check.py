@@ -77,6 +77,20 @@ def test_quickstart_rows_build(row):
     assert model.dual == (build.objective(config).attack is not None)
 
 
+def test_when_the_entropies_set_in():
+    config = changed({"steps": 40, "ega.entropy_start": 0.25, "ega.entropy_rise": 0.5})
+    check(config)
+    share = build.entropy_share(config, num_images=100)
+    found = [float(share(step)) for step in (0, 9, 10, 19, 29, 39)]
+    assert found == pytest.approx([0, 0, 0.05, 0.5, 1, 1])
+    config.update_from_flattened_dict({"steps": None, "epochs": 2.0, "batch_size": 10})
+    share = build.entropy_share(config, num_images=100)  # of 20 steps
+    assert float(share(5)) == pytest.approx(0.1)
+    config.ega.enabled = False
+    assert build.entropy_share(config, num_images=100) is None
+    assert build.entropy_share(changed({}), num_images=100) is None
+
+
 def test_settings_reach_the_methods():
     """Every field of a section is one of the method's, and its value arrives there."""
     changes = {
@@ -140,6 +154,9 @@ IMPOSSIBLE = [
     ("ega.step_size", -1.0),
     ("ega.lambda_clean", -1.0),
     ("ega.lambda_adv", math.nan),
+    ("ega.entropy_start", -0.1),
+    ("ega.entropy_start", math.nan),
+    ("ega.entropy_rise", 1.5),
     ("ega.probability", "softmax"),
     ("ega.reduction", "max"),
     ("ega.attack_bn_mode", "batch"),
@@ -214,6 +231,10 @@ def test_impossible_values(field, value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"ega.entropy_start": 0.5, "ega.entropy_rise": 0.75},
+            "ega.entropy_rise=0.75: must end with the training: at most 0.5",
+        ),
         ({"model.name": "resnet50", "model.batch_norm": False}, "model.batch_norm=False: resnet50"),
         ({"model.name": "alexnet"}, "model.batch_norm=True: alexnet has False"),
         (

@@ -96,7 +96,14 @@ def test_inverted_maps_are_told_of_and_are_not_the_best(tmp_path, monkeypatch, c
     assert warning.startswith("Step 5, val: 100 % of the maps are brighter outside the true boxes")
 
 
-LONGER = TINY | {"steps": 24, "log_every_steps": 1, "eval.every_epochs": 1.0}
+# Stopped and killed while the entropies are setting in.
+LONGER = TINY | {
+    "steps": 24,
+    "log_every_steps": 1,
+    "eval.every_epochs": 1.0,
+    "ega.entropy_start": 0.05,
+    "ega.entropy_rise": 0.9,
+}
 
 
 def run_main(workdir, *, at=None, send=None, delay=0.0):

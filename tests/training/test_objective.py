@@ -11,7 +11,7 @@ import pytest
 from ega_jax.models.norm import AUX, MAIN
 from ega_jax.ops import losses
 from ega_jax.ops.attack import Attack
-from ega_jax.training.objective import Objective
+from ega_jax.training.objective import Objective, rising
 from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -26,10 +26,10 @@ def compiled(ega, model):
     return jax.jit(functools.partial(ega.loss_and_grads, model))
 
 
-def run(ega, model, batch, key=KEY):
+def run(ega, model, batch, key=KEY, share=None):
     """Returns gradients, sums and new state for the tiny network's parameters."""
     state = tiny.variables(model)
-    return compiled(ega, model)(state.pop("params"), state, batch, key)
+    return compiled(ega, model)(state.pop("params"), state, batch, key, share)
 
 
 def float_batch(size=tiny.BATCH, padded=0):
@@ -129,6 +129,34 @@ def test_equals_equation_8(changes):
         assert not np.array_equal(
             jax.tree.leaves(state[collection])[0], jax.tree.leaves(variables[collection])[0]
         )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_entropies(share):
+    """It is what both weights are multiplied by; the terms themselves are told of all the same."""
+    model, batch = tiny.TinyNet(dual=True), float_batch(padded=1)
+    grads, sums, state = run(PAPER, model, batch, share=jnp.float32(share))
+    whole = run(PAPER, model, batch)[1]
+    scaled = dataclasses.replace(PAPER, entropy=tiny.entropy(share, 0.01 * share))
+    expected_grads, expected, expected_state = run(scaled, model, batch)
+    tiny.assert_trees_close(grads, expected_grads, rtol=1e-5, atol=1e-6)
+    tiny.assert_trees_close(state, expected_state, rtol=1e-6)
+    np.testing.assert_allclose(sums["loss"], expected["loss"], rtol=1e-6)
+    for name in ("entropy_clean", "entropy_adv"):
+        np.testing.assert_allclose(sums[name], whole[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start", "rise", "expected"),
+    [
+        (2, 4, [0, 0, 0.25, 0.5, 0.75, 1, 1]),
+        (0, 2, [0.5, 1, 1, 1, 1, 1, 1]),
+        (3, 0, [0, 0, 0, 1, 1, 1, 1]),
+        (3, 1, [0, 0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_entropies_that_set_in_late(start, rise, expected):
+    np.testing.assert_array_equal(rising(start, rise)(jnp.arange(7)), expected)
 
 
 def test_targeted():
