@@ -15,7 +15,7 @@ from ega_jax.localization.weighting import weighted_sums
 
 UNITS = 2**20  # what counts as one image
 POINTING = ("pointing_game", "pointing_game_0px", "energy", "brighter_outside")
-_TOLERANCE = 15 / 224  # of the pointing game, as a share of the map's side
+_TOLERANCE, _SIDE = 15, 224  # of the pointing game, in pixels of a map with such sides
 _HIT, _EXACT, _ENERGY, OUTSIDE = range(len(POINTING))
 
 
@@ -131,17 +131,19 @@ def pointing_outcome(
         maxima = np.flatnonzero(score_map == highest)
         y, x = np.divmod(maxima[counts.ravel()[maxima]], score_map.shape[1])
         shares[_EXACT] = region[y, x].mean()
-        shares[_HIT] = (_distances(region, y, x) <= _TOLERANCE * len(score_map)).mean()
+        reach = _TOLERANCE * len(score_map)  # in units of 1 / _SIDE pixels
+        shares[_HIT] = (_squared_distances(region, y, x) * _SIDE**2 <= reach**2).mean()
     return np.rint(UNITS * shares).astype(np.int32)
 
 
-def _distances(region, y, x):
+def _squared_distances(region, y, x):
     """Measures from pixels to the region, in pixels; what is beyond the tolerance is just far."""
-    reach = int(_TOLERANCE * len(region)) + 1
+    reach = _TOLERANCE * len(region) // _SIDE + 1
     top, left = max(y.min() - reach, 0), max(x.min() - reach, 0)
     around = ~region[top : y.max() + reach + 1, left : x.max() + reach + 1]
     distances = cv2.distanceTransform(around.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distances[y - top, x - left]
+    # Whole numbers, whatever OpenCV's version makes of the last bits of their roots.
+    return np.rint(distances[y - top, x - left].astype(np.float64) ** 2)
 
 
 def region_of(boxes: np.ndarray, size: int) -> np.ndarray:

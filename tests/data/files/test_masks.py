@@ -58,7 +58,7 @@ def test_trimaps_on_request(split):
     foreground, ignored = source.load_mask(0, SIZE)
     np.testing.assert_array_equal(foreground, TRIMAP == 1)
     np.testing.assert_array_equal(ignored, TRIMAP == 3)
-    palette = Image.fromarray(TRIMAP, "L").convert("P")
+    palette = Image.fromarray(TRIMAP).convert("P")
     palette.putdata(TRIMAP.ravel())
     palette.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255, 0])
     foreground, _ = split(palette, mask_values="trimap").load_mask(0, SIZE)
@@ -77,7 +77,7 @@ def test_masks_without_any_object(split):
 
 def test_palettes_count_by_their_colours(split):
     """As OpenCV, with which the reference reads masks: what is black is background."""
-    image = Image.fromarray(1 - LEFT, "L").convert("P")
+    image = Image.fromarray(1 - LEFT).convert("P")
     image.putdata((1 - LEFT).ravel())  # index 1 outside
     image.putpalette([255, 255, 255, 0, 0, 0])  # which is black
     np.testing.assert_array_equal(split(image).load_mask(0, SIZE)[0], LEFT > 0)
