@@ -366,6 +366,7 @@ def _with_config(argv: list[str]) -> list[str]:
         return argv  # said when they are parsed in earnest
     finally:
         flags.FLAGS.unparse_flags()
+        absl_logging.set_verbosity(absl_logging.WARNING)  # which it forgets
     return command_line.with_config_of_run(argv, *told)
 
 
