@@ -64,6 +64,9 @@ def fields(**overrides):
         ([QUICKSTART, "--config.optimizer=sgd"], "config.optimizer is a section; set one of its"),
         ([QUICKSTART, "--config.ega.epsilon=8/255"], "grey levels of 0-255, so 8/255 of the range"),
         (["--config=configs/nowhere.py"], "configs/nowhere.py"),
+        ([f"{QUICKSTART}:camm"], "error: configs/quickstart.py has no row 'camm'; choose one of"),
+        ([QUICKSTART, "--config.seed=one"], "error: flag --config.seed=one: "),
+        ([QUICKSTART, "--mod=eval"], "error: Unknown command line flag 'mod'. Did you mean: mode"),
         (
             ["--mode=predict", "--workdir=/nowhere", "--images=."],
             "no checkpoint 'last' in /nowhere",
