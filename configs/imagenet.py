@@ -20,6 +20,7 @@ import pathlib
 import ml_collections
 
 from configs import base
+from ega_jax.runtime.errors import ConfigError
 
 MODELS = {
     "efficientnet_lite0": {"name": "efficientnet_lite0", "input_scaling": "lite"},
@@ -31,10 +32,10 @@ def get_config(network: str = "efficientnet_lite0") -> ml_collections.ConfigDict
     """Returns the config of a run of no steps; `network` is a key of `MODELS`.
 
     Raises:
-      ValueError: there is no such network.
+      ConfigError: there is no such network.
     """
     if network not in MODELS:
-        raise ValueError(
+        raise ConfigError(
             f"configs/imagenet.py has no network {network!r}; choose one of {', '.join(MODELS)}"
         )
     config = base.get_config()

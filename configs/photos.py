@@ -21,6 +21,7 @@ So `configs/photos.py:small`, `configs/photos.py:cam` and `configs/photos.py:sma
 import ml_collections
 
 from configs import base, rows
+from ega_jax.runtime.errors import ConfigError
 
 SMALL = "small"
 
@@ -38,12 +39,12 @@ def recipe(changes: str, name: str) -> ml_collections.ConfigDict:
       name: the config file, for messages.
 
     Raises:
-      ValueError: one of `changes` is neither, or there are several rows.
+      ConfigError: one of `changes` is neither, or there are several rows.
     """
     words = changes.split(",")
     chosen = [word for word in words if word != SMALL] or ["ega"]
     if len(chosen) > 1:
-        raise ValueError(f"{name}:{changes} has several rows, {', '.join(chosen)}; choose one")
+        raise ConfigError(f"{name}:{changes} has several rows, {', '.join(chosen)}; choose one")
     config = base.get_config()
     config.epochs = 8.0
     config.batch_size = 16

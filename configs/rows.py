@@ -16,6 +16,7 @@ import ml_collections
 
 from ega_jax.methods import METHODS
 from ega_jax.ops.losses import PROBABILITIES
+from ega_jax.runtime.errors import ConfigError
 
 ABLATION = ("adversarial", "entropy", *PROBABILITIES)
 ROWS = ("ega", *METHODS, *ABLATION)
@@ -33,10 +34,10 @@ def choose(
       more: rows that the recipe has besides.
 
     Raises:
-      ValueError: there is no such row.
+      ConfigError: there is no such row.
     """
     if row not in ROWS:
-        raise ValueError(f"{recipe} has no row {row!r}; choose one of {', '.join(ROWS + more)}")
+        raise ConfigError(f"{recipe} has no row {row!r}; choose one of {', '.join(ROWS + more)}")
     if row in METHODS:
         config.method, config.ega.enabled = row, False
     if row == "entropy":

@@ -345,7 +345,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         command_line.check_fields(argv)
         argv = _with_config(argv)
         sys.argv[1:] = argv[1:]  # where config_flags looks for the fields
-        rest = app.parse_flags_with_usage(argv)
+        rest = _understood(argv)
         if CONFIG.value:
             try:
                 CONFIG.value.to_dict()
@@ -353,6 +353,18 @@ def _parse_flags(argv: list[str]) -> list[str]:
                 sys.exit(f"error: {error}")
         return rest
     sys.exit(1)
+
+
+def _understood(argv: list[str]) -> list[str]:
+    """Parses the flags, and ends the program where one has no meaning; returns what is no flag."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        said = str(error).strip()
+        # What a recipe refuses comes with a traceback, what is wrong with a recipe needs it.
+        _, refused, reason = said.rpartition("errors.ConfigError: ")
+        said = reason if refused else said
+        sys.exit(f"error: {said}\nPass --helpshort or --helpfull to see help on flags.")
 
 
 def _with_config(argv: list[str]) -> list[str]:
@@ -366,6 +378,7 @@ def _with_config(argv: list[str]) -> list[str]:
         return argv  # said when they are parsed in earnest
     finally:
         flags.FLAGS.unparse_flags()
+        absl_logging.set_verbosity(absl_logging.WARNING)  # which it forgets
     return command_line.with_config_of_run(argv, *told)
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from absl import flags
+from absl import logging as absl_logging
 from PIL import Image
 
 from ega_jax import main
@@ -63,6 +64,9 @@ def fields(**overrides):
         ([QUICKSTART, "--config.optimizer=sgd"], "config.optimizer is a section; set one of its"),
         ([QUICKSTART, "--config.ega.epsilon=8/255"], "grey levels of 0-255, so 8/255 of the range"),
         (["--config=configs/nowhere.py"], "configs/nowhere.py"),
+        ([f"{QUICKSTART}:camm"], "error: configs/quickstart.py has no row 'camm'; choose one of"),
+        ([QUICKSTART, "--config.seed=one"], "error: flag --config.seed=one: "),
+        ([QUICKSTART, "--mod=eval"], "error: Unknown command line flag 'mod'. Did you mean: mode"),
         (
             ["--mode=predict", "--workdir=/nowhere", "--images=."],
             "no checkpoint 'last' in /nowhere",
@@ -191,6 +195,13 @@ def test_predict_needs_only_the_workdir_and_says_what_it_skipped(run, tiny_run, 
     written = json.loads((tmp_path / "run" / "predictions.json").read_text())
     assert [p["image_id"] for p in written["predictions"]] == ["a.png"]
     assert [p["image_id"] for p in written["skipped"]] == ["b.png"]
+
+
+def test_libraries_say_no_more_where_the_workdir_alone_is_given(run, tiny_run):
+    workdir, _ = tiny_run
+    assert run("--mode=predict", f"--workdir={workdir}", "--images=/nowhere")[0] == 1
+    assert not flags.FLAGS["verbosity"].using_default_value  # absl would take INFO for it
+    assert flags.FLAGS.verbosity == absl_logging.WARNING
 
 
 def test_eval_needs_only_the_workdir(run, tiny_run, tmp_path):

@@ -1,5 +1,6 @@
 """Configs as files and as promises: reading, writing, and finding impossible values at start."""
 
+import functools
 import logging
 import math
 from typing import Any
@@ -221,7 +222,7 @@ def _check_attack(config: ml_collections.ConfigDict) -> None:
             "is in grey levels of 0-255, of which this is next to nothing; of 8/255 write 8",
         )
         if 0 < value < 1 and ega.attack_space == "pixel":
-            logger.warning("config.%s=%g is less than one grey level of 0-255.", field, value)
+            _warn_once(f"config.{field}={value:g} is less than one grey level of 0-255.")
     if not ega.fast:
         return
     _require(
@@ -237,6 +238,12 @@ def _check_attack(config: ml_collections.ConfigDict) -> None:
         "takes the clean pass's gradient: set ega.targeted and ega.random_start to false",
     )
     _require(ega.attack_space == "pixel", "ega.fast", True, "needs ega.attack_space=pixel")
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Logs a warning, once in a process: a config is checked at several places."""
+    logger.warning(message)
 
 
 def _check_batches(config: ml_collections.ConfigDict, num_devices: int) -> None:

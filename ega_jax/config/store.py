@@ -17,6 +17,7 @@ from ml_collections.config_dict import ConfigDict
 
 from ega_jax.config.check import AUTO
 from ega_jax.config.fields import RENAMED, flatten, get_config
+from ega_jax.data import hierarchy
 from ega_jax.data.source import Source
 from ega_jax.methods import METHODS
 from ega_jax.runtime import checkpoints, files
@@ -147,14 +148,16 @@ def data_facts(config: ConfigDict, source: Source) -> dict[str, Any]:
     Returns:
       `train_images`, their number; `train_digest`, the SHA-256 of their ids and labels; and for
       DANet `hierarchy_digest`, that of its file.
+
+    Raises:
+      DataError: the file of DANet's hierarchy cannot be read.
     """
     digest = hashlib.sha256()
     for image_id, label in zip(source.image_ids, source.labels.tolist(), strict=True):
         digest.update(f"{image_id}\0{label}\n".encode("utf-8", "surrogateescape"))
     facts = {"train_images": len(source), "train_digest": digest.hexdigest()}
     if config.method == "danet":
-        hierarchy = epath.Path(config.danet.hierarchy).read_bytes()
-        facts["hierarchy_digest"] = hashlib.sha256(hierarchy).hexdigest()
+        facts["hierarchy_digest"] = hierarchy.digest(config.danet.hierarchy)
     return facts
 
 

@@ -71,11 +71,16 @@ def check_training(source: Source, num_classes: int | None) -> None:
     names = source.class_names
     if source.num_classes - len(empty) < 2:
         name = names[int(np.argmax(counts))]
+        remedy = "correct the labels, class_labels.txt, in all splits"
+        if source.image_ids[0].startswith(f"{name}/"):  # a class folder
+            remedy = (
+                "the images must lie in a folder for each class, DIR/<class>/ or "
+                "DIR/train/<class>/ with --config.data.root=DIR; if the class folders are in "
+                f"{name!r}, give that folder"
+            )
         raise DataError(
             f"{source.name}: all {len(source)} training images are of one class, {name!r}, and "
-            "there is nothing to learn. The images must lie in a folder for each class, "
-            "DIR/<class>/ or DIR/train/<class>/ with --config.data.root=DIR; if the class folders "
-            f"are in {name!r}, give that folder"
+            f"there is nothing to learn: {remedy}"
         )
     if not empty:
         return

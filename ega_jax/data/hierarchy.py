@@ -9,11 +9,16 @@ A CSV file with a header and a line for each class, in the order of the labels: 
 
 import csv
 import dataclasses
+import hashlib
+import io
 import os
+
+from etils import epath
 
 from ega_jax.data.source import DataError
 
 _COLUMNS = 3
+_UNREADABLE = "the hierarchy {} cannot be read ({}); set --config.danet.hierarchy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +37,10 @@ def read_hierarchy(path: str | os.PathLike) -> Hierarchy:
         under two roots. Names file and line.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))[1:]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"the hierarchy {path} cannot be read ({error}); set --config.danet.hierarchy"
-        ) from error
+        text = _content(path).decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(_UNREADABLE.format(path, error)) from error
     root_of: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
         if len(row) != _COLUMNS or not all(row):
@@ -55,3 +58,19 @@ def read_hierarchy(path: str | os.PathLike) -> Hierarchy:
         tuple(parents.index(parent) for _, parent, _ in rows),
         tuple(roots.index(root) for *_, root in rows),
     )
+
+
+def digest(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of the file of a hierarchy.
+
+    Raises:
+      DataError: it is missing or unreadable.
+    """
+    return hashlib.sha256(_content(path)).hexdigest()
+
+
+def _content(path: str | os.PathLike) -> bytes:
+    try:
+        return epath.Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise DataError(_UNREADABLE.format(path, error)) from error

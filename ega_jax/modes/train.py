@@ -189,6 +189,8 @@ class Trainer:
             logger.info("Going on from step %d (%s).", int(state.step), self.going_on_from)
             if self.config.model.pretrained:
                 logger.info("%s is not read again.", self.config.model.pretrained)
+        if int(state.step) < self.total_steps:
+            saved.require_room(state)
         if distributed.is_lead():
             store.save(self.workdir, self.config, self.source.class_names, self.facts)
             if self.config.data.on_bad_image == SKIP:

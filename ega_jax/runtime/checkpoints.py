@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from ega_jax.runtime import distributed
+from ega_jax.runtime import distributed, files
 from ega_jax.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,20 @@ class Checkpoints:
                     "are as they were. Make room, and start the same command again to go on"
                 ) from error
 
+    def require_room(self, state: Any) -> None:
+        """Looks whether a checkpoint of `state` fits onto the disk, before time goes into it.
+
+        Raises:
+          CheckpointError: it does not; says what it takes and what is free.
+        """
+        free, needed = files.free_bytes(self.folder), sum(a.nbytes for a in _leaves(state).values())
+        if free is not None and free < needed:
+            raise CheckpointError(
+                f"no room for a checkpoint in {self.folder}: it takes {needed / 1e6:.1f} MB, "
+                f"{free / 1e6:.1f} are free. Earlier ones are as they were. Make room and start "
+                "the same command again, or choose another --workdir"
+            )
+
     @property
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint in `last`, None if there is none."""
@@ -85,6 +99,7 @@ class Checkpoints:
     def save(self, state: Any) -> None:
         """Writes `state` to `last`, in the background; a step that is already there is left."""
         if int(state.step) != self._last.latest_step():
+            self.require_room(state)
             _save(self._last, state, self._extra)
 
     def save_if_best(self, state: Any, score: float) -> bool:
@@ -96,6 +111,7 @@ class Checkpoints:
             return False
         self.best_score = score
         if int(state.step) != self._best.latest_step():
+            self.require_room(state)
             _save(self._best, state, {"score": score, **self._extra})
         return True
 
@@ -161,7 +177,7 @@ def find(workdir: str | os.PathLike, which: str) -> epath.Path:
 
 def workdir_of(path: str | os.PathLike) -> epath.Path | None:
     """Returns the workdir that a checkpoint lies in, also one set aside; None if it was copied."""
-    for parent in epath.Path(path).absolute().parents:
+    for parent in epath.Path(path).expanduser().absolute().parents:
         if parent.name == "checkpoints":
             return parent.parent
     return None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from typing import Any
 
 from etils import epath
@@ -11,12 +12,20 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file aside and renames it, so that a killed run leaves the old one or the new one.
 
     Creates the folders on the way.
+
+    Raises:
+      OSError: it cannot be written; names the file, also where the disk is full.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".{path.name}.tmp"
-    aside.write_bytes(data)
-    aside.replace(path)
+    try:
+        aside.write_bytes(data)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        error.filename = error.filename or os.fspath(path)
+        raise
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -27,3 +36,13 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes JSON; see `write_bytes`."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def free_bytes(folder: str | os.PathLike) -> int | None:
+    """Returns how much more fits onto the disk of a folder, there or not; None for a bucket."""
+    place = epath.Path(folder)
+    if "://" in os.fspath(place):
+        return None
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

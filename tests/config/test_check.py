@@ -6,7 +6,7 @@ import pytest
 
 from configs import base, folder, quickstart, rows
 from ega_jax.config import build
-from ega_jax.config.check import check
+from ega_jax.config.check import _warn_once, check
 from ega_jax.models.network import single
 from ega_jax.ops.losses import PROBABILITIES
 from ega_jax.runtime.errors import ConfigError
@@ -330,3 +330,11 @@ def test_batches_must_divide_over_the_devices(field, value, num_devices, remedy)
     check(config, num_devices=1)
     with pytest.raises(ConfigError, match=rf"{field}={value}: .*{num_devices} devices.*{remedy}"):
         check(config, num_devices)
+
+
+def test_less_than_a_grey_level_is_said_once(caplog):
+    _warn_once.cache_clear()
+    for _ in range(3):
+        check(changed({"ega.epsilon": 0.5}))
+    said = [record.message for record in caplog.records if "grey level" in record.message]
+    assert said == ["config.ega.epsilon=0.5 is less than one grey level of 0-255."]

@@ -33,7 +33,7 @@ def source(labels, names=NAMES, **fields):
     ("labels", "names", "message"),
     [
         ([0, 0, 0], ["images"], "all 3 training images are of one class, 'images', and there is"),
-        ([1, 1], NAMES, "of one class, 'bee'"),
+        ([1, 1], NAMES, "of one class, 'bee', .*correct the labels, class_labels.txt"),
         ([1, 2, 1], "012", r"no training image has the label 0 of 0 to 2; .*seem to count from 1"),
         ([0, 1, 4], "01234", r"label 2, 3 of 0 to 4; labels count from 0 without gaps"),
     ],

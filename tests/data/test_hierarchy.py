@@ -7,7 +7,7 @@ import pytest
 
 from configs import cub_vgg, quickstart
 from ega_jax.config import build
-from ega_jax.data.hierarchy import Hierarchy, read_hierarchy
+from ega_jax.data.hierarchy import Hierarchy, digest, read_hierarchy
 from ega_jax.data.source import DataError
 
 HEADER = "class,family,order\n"
@@ -56,8 +56,17 @@ def test_faults(written, text, message):
 def test_what_cannot_be_read(tmp_path, written):
     with pytest.raises(DataError, match=r"nowhere.csv cannot be read.*config\.danet\.hierarchy"):
         read_hierarchy(tmp_path / "nowhere.csv")
+    with pytest.raises(DataError, match=r"nowhere.csv cannot be read"):
+        digest(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match="birds.csv cannot be read"):
         read_hierarchy(written(HEADER + "wren,süß,song\n", encoding="latin-1"))
+
+
+def test_a_file_in_the_home_folder(written, monkeypatch):
+    path = written(HEADER + "wren,Troglodytidae,song\n")
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert read_hierarchy(f"~/{path.name}").parents == (0,)
+    assert digest(f"~/{path.name}") == digest(path)
 
 
 @pytest.mark.parametrize(

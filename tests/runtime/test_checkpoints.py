@@ -379,3 +379,13 @@ def test_a_write_that_fails_is_said_and_not_passed_over(tmp_path, monkeypatch):
         with pytest.raises(CheckpointError, match="could not be written to .*No space left"):
             saved.wait()
         monkeypatch.undo()
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_begun(workdir, monkeypatch):
+    before = contents(workdir)
+    monkeypatch.setattr(checkpoints.files, "free_bytes", lambda folder: 30_000)
+    with Checkpoints(workdir, keep=3) as saved:
+        for write in (saved.save, lambda state: saved.save_if_best(state, 99.0)):
+            with pytest.raises(CheckpointError, match=r"no room .*takes 0\.\d MB, 0\.0 are free"):
+                write(make_state(4))
+    assert contents(workdir) == before

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import pytest
 
@@ -20,3 +22,23 @@ def test_folders_are_made_and_text_is_utf8(tmp_path):
     files.write_text(tmp_path / "a" / "b" / "names.txt", "Großer Brachvogel\n")
     assert (tmp_path / "a" / "b" / "names.txt").read_bytes() == "Großer Brachvogel\n".encode()
     assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["names.txt"]
+
+
+def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, monkeypatch):
+    def fill(self, data):
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # with no name, as writing does
+
+    path = tmp_path / "results.json"
+    files.write_text(path, "old")
+    monkeypatch.setattr(type(files.epath.Path(path)), "write_bytes", fill)
+    with pytest.raises(OSError, match="No space left") as raised:
+        files.write_text(path, "new")
+    assert raised.value.filename == str(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+    assert path.read_text() == "old"
+
+
+def test_room_on_the_disk_of_a_folder_that_is_not_there_yet(tmp_path):
+    assert 0 < files.free_bytes(tmp_path / "a" / "b") < 2**60
+    assert files.free_bytes("gs://bucket/run") is None

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from etils import epath
 
@@ -15,11 +17,14 @@ NAMES = {
     "test": ("test", "testing"),
 }
 _SPLIT_OF = {name: split for split, names in NAMES.items() for name in names}
-# Names with something else to them, such as train2017, test_images, val-set.
+_NAME = "|".join(_SPLIT_OF)
+_THINGS = "data|images?|imgs?|pictures?|photos?|files?"
+# Names with something else to them that says no more, such as train2017, test_images, images-val.
 _ALIKE = re.compile(
-    rf"({'|'.join(_SPLIT_OF)})[ ._-]?(\d+|sets?|split|data|images?|imgs?|pictures?|photos?|files?)",
-    re.IGNORECASE,
+    rf"(?:(?:{_THINGS})[ ._-])?({_NAME})(?:[ ._-]?(?:\d+|sets?|split|{_THINGS}))?", re.IGNORECASE
 )
+# Names with anything else. One may be a class, steam_train; seg_train beside seg_test is none.
+_WITH_MORE = re.compile(rf"(.*[ ._-])?({_NAME})([ ._-].*)?", re.IGNORECASE)
 
 
 def split_folders(root: str | os.PathLike) -> dict[str, str]:
@@ -36,23 +41,20 @@ def split_folders(root: str | os.PathLike) -> dict[str, str]:
     """
     root = epath.Path(root)
     found: dict[str, str] = {}
-    alike = []
-    for name in sorted(folder_names(root)):
+    names = sorted(folder_names(root))
+    for name in names:
         split = _SPLIT_OF.get(name.lower())
         if split is None:
-            if _ALIKE.fullmatch(name):
-                alike.append(name)
-        elif split in found:
+            continue
+        if split in found:
             raise DataError(
                 f"{root} holds {os.path.basename(found[split])!r} and {name!r}, both the usual "
                 f"name of the {split} split; keep one of them"
             )
-        else:
-            found[split] = os.fspath(root / name)
-    if alike:
-        split = _SPLIT_OF[_ALIKE.fullmatch(alike[0])[1].lower()]
+        found[split] = os.fspath(root / name)
+    for name, split in _alike(names):
         raise DataError(
-            f"{root / alike[0]} looks like the folder of a split, but is not named as one: rename "
+            f"{root / name} looks like the folder of a split, but is not named as one: rename "
             f"it to {split!r} (understood are {_names()}, in any case), or move it away"
         )
     return {split: found[split] for split in SPLITS if split in found}
@@ -84,6 +86,19 @@ def metadata_folder(metadata: str | os.PathLike, split: str) -> str | None:
         f"{root} holds no folder train with image_ids.txt and class_labels.txt, but {held}; "
         "write one, or correct --config.data.metadata"
     )
+
+
+def _alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Finds names that look like those of splits and are none, and the splits that are meant."""
+    matches = {name: _WITH_MORE.fullmatch(name) for name in names if name.lower() not in _SPLIT_OF}
+    splits_of = defaultdict(set)  # by what else there is to a name
+    for match in filter(None, matches.values()):
+        splits_of[match[1], match[3]].add(_SPLIT_OF[match[2].lower()])
+    for name, match in matches.items():
+        if alone := _ALIKE.fullmatch(name):
+            yield name, _SPLIT_OF[alone[1].lower()]
+        elif match and len(splits_of[match[1], match[3]]) > 1:
+            yield name, _SPLIT_OF[match[2].lower()]
 
 
 def _names() -> str:

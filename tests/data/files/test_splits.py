@@ -33,7 +33,7 @@ def metadata(root, *folders):
         (("training", "Validation", "testing"), ["train", "val", "test"]),
         (("train", "dev"), ["train", "val"]),
         (("cats", "dogs"), []),
-        (("test tubes", "train_stations", "validators"), []),
+        (("test tubes", "train_stations", "validators", "steam_train", "beta.test"), []),
         ((".test_images", "__MACOSX"), []),
     ],
 )
@@ -46,10 +46,20 @@ def test_usual_names(tmp_path, names, expected):
         assert found == {split: str(tmp_path / name) for split, name in expected.items()}
 
 
-@pytest.mark.parametrize("name", ["train2017", "test_images", "Val-Set", "validation.data"])
+@pytest.mark.parametrize(
+    "name",
+    ["train2017", "test_images", "Val-Set", "validation.data", "images_val", "data-test-set"],
+)
 def test_what_looks_like_a_split_is_not_ignored(tmp_path, name):
     tree(tmp_path, "train", name)
     with pytest.raises(DataError, match=rf"{name} looks like the folder of a split.*rename it to"):
+        open_split(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("names", [("seg_train", "seg_test"), ("Valid small", "train small")])
+def test_what_differs_in_the_split_alone_is_no_class(tmp_path, names):
+    tree(tmp_path, *names)
+    with pytest.raises(DataError, match=rf"{names[0]}|{names[1]} looks like the folder of a split"):
         open_split(str(tmp_path), "train")
 
 
