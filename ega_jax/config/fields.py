@@ -57,6 +57,9 @@ def get_config() -> ml_collections.ConfigDict:
     # A file with the name of a class on each line, in the order of the labels, for data that have
     # numbers alone. Empty: the class folders' names, or the labels themselves.
     config.data.class_names = ""
+    # Classes without an object, by name, with commas between several: classified as the others, but
+    # never given a box, outside the localization figures and the entropy terms.
+    config.data.background_classes = ""
     config.data.check_files = True  # folder: open every image's header at start; off for huge sets
     # folder: what to do about training images that cannot be used. refuse: name them and stop.
     # skip: decode each at start; leave those out, the same in all processes and after a restart.
@@ -223,6 +226,11 @@ def check_field(name: str, value: str | None = None) -> None:
     raise ConfigError(
         f"config.{name}: there is no such field; {meant}All fields are in ega_jax/config/fields.py"
     )
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Splits a field of several words at its commas; spaces around them are dropped."""
+    return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

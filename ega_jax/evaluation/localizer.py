@@ -43,7 +43,8 @@ class Localization:
       label: of the class.
       class_name: its name.
       score: the network's probability of the class, in [0, 1].
-      boxes: `[N, 4]` int64, x0, y0, x1, y1 in pixels of the picture, the largest object first.
+      boxes: `[N, 4]` int64, x0, y0, x1, y1 in pixels of the picture, the largest object first; none
+        where the class is one without an object (`data.background_classes`).
       score_map: `[S, S]` float64 in [0, 1], over the whole picture whatever its shape.
       threshold: at which the boxes are cut out of the map.
     """
@@ -95,6 +96,7 @@ class Localizer:
         self._variables = restore_variables(
             checkpoint, self._model, config.data.crop_size, self._placement
         )
+        self._background = frozenset(build.background(config, run.class_names))
         self._steps: dict[int, Any] = {}
 
     @classmethod
@@ -201,7 +203,9 @@ class Localizer:
     ) -> Localization:
         side = self._config.eval.map_size or self._config.data.crop_size
         score_map = localization.score_map(cam, side)
-        if boxes == "all":
+        if label in self._background:
+            found = np.zeros((0, 4), np.int64)
+        elif boxes == "all":
             found = localization.object_boxes(score_map, threshold, size)
         else:
             found = localization.largest_box(score_map, threshold, size)[np.newaxis]

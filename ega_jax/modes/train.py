@@ -133,7 +133,8 @@ class Trainer:
             store.check_data(workdir, self.source.class_names, self.facts)
         if config.data.cache == "memory":
             cache.check_fits(self.source, config.data.resize_size)
-        facts = DataFacts(self.source.num_classes, len(self.source))
+        names = self.source.class_names
+        facts = DataFacts(len(names), len(self.source), names)
         self.config = config = batch_size.settle(config, facts, self.placement)
         self.total_steps = build.total_steps(config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
@@ -145,7 +146,7 @@ class Trainer:
         )
         self._check_head_modules()
         self.entropy_share = build.entropy_share(config, len(self.source))
-        self.step = jit_train_step(config, model, tx, self.placement, self.entropy_share)
+        self.step = jit_train_step(config, model, tx, self.placement, self.entropy_share, names)
         self.images_per_second = 0.0
 
     def _settle(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
