@@ -234,6 +234,19 @@ def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
     )
 
 
+def view_sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+    """Returns the sides of the squares that pictures are looked at in, the whole size first.
+
+    Multiples of `predict.size` are rounded to what the network takes.
+    """
+    network, stride = NETWORKS[config.model.name], config.model.feature_stride
+    size = config.predict.size or config.data.crop_size
+    unit = stride if network.whole_strides else 1
+    least = -(-network.smallest_image // unit) * unit
+    sizes = [max(round(size * scale / unit) * unit, least) for scale in config.predict.scales]
+    return tuple(sorted(set(sizes), key=lambda side: abs(side - size)))
+
+
 def objective(
     config: ml_collections.ConfigDict, class_names: Sequence[str] | None = None
 ) -> Objective:

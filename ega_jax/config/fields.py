@@ -183,8 +183,25 @@ def get_config() -> ml_collections.ConfigDict:
     config.predict.boxes = "largest"  # or all: one around each object above the threshold
     config.predict.save_maps = False  # score maps too, as grey PNG files of the picture's size,
     config.predict.save_masks = False  # and what is above the threshold, 255 and 0
-    # None: the one found on the validation split if results.json has it, else eval.threshold
+    # None: the one found on the validation split if results.json has it, else eval.threshold; to
+    # annotate, else each map's own, see localization.otsu_threshold
     config.predict.threshold = placeholder(float)
+    # Several boxes for a class: at most so many, without those of objects that are smaller than
+    # this share of the largest one's area. None: as `boxes` says.
+    config.predict.max_objects = placeholder(int)
+    config.predict.smallest = 0.1
+    # What the network looks at, to predict and to annotate: squares of this side (None: crop_size;
+    # eval too), of these multiples of it, and mirrored; maps and scores are averaged.
+    config.predict.size = placeholder(int)
+    config.predict.scales = (1.0,)
+    config.predict.flip = False
+
+    config.annotate = ml_collections.ConfigDict()  # --mode=annotate; boxes are found as to predict
+    config.annotate.format = "coco"  # or several of coco, voc, yolo, csv, png, joined by commas
+    config.annotate.out = ""  # folder that they go to; empty: `annotations` in the workdir
+    config.annotate.regions = "polygons"  # in COCO's JSON: polygons, rle (run lengths), none
+    config.annotate.images = "link"  # beside VOC's and YOLO's files: link, copy, none
+    config.annotate.min_confidence = 0.0  # boxes below it are left out
 
     config.log_every_steps = 50
     config.profile = 0  # steps recorded for the profiler, once in a run, from its eleventh on

@@ -98,7 +98,8 @@ def draw(scores: Scores, resamples: int, seed: int = 0) -> Iterator[Scores]:
             localization.weighted_pointing(rows[name], weights) if name in rows else [None] * size
             for name in ("in_boxes", "in_masks")
         )
-        for i, some in enumerate(weights.any(axis=1)):  # false: no image with an object is in it
+        for i in range(size):
+            some = bool(weights[i].any())  # false: no image with an object is in it
             yield Scores(
                 boxes=boxes[i] if some else None,
                 pixels=pixels[i] if pixels[i] and pixels[i].foreground.any() else None,

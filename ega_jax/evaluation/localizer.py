@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -33,6 +33,7 @@ from ega_jax.training import steps
 Picture = np.ndarray | Image.Image | str | os.PathLike
 
 BOXES = ("largest", "all")
+OTSU = "otsu"  # a threshold for each map, from it alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Localization:
         where the class is one without an object (`data.background_classes`).
       score_map: `[S, S]` float64 in [0, 1], over the whole picture whatever its shape.
       threshold: at which the boxes are cut out of the map.
+      confidences: `[N]` in [0, 1], of the boxes: the class's score times how little the box moves
+        with the threshold, `localization.Objects.stability`. It ranks boxes; it is no probability.
+      parts: `[S, S]` int32 over the map: i + 1 where the object of box i is, else 0.
     """
 
     label: int
@@ -55,6 +59,8 @@ class Localization:
     boxes: np.ndarray
     score_map: np.ndarray
     threshold: float
+    confidences: np.ndarray
+    parts: np.ndarray
 
 
 class Localizer:
@@ -97,7 +103,8 @@ class Localizer:
             checkpoint, self._model, config.data.crop_size, self._placement
         )
         self._background = frozenset(build.background(config, run.class_names))
-        self._steps: dict[int, Any] = {}
+        self._sizes = build.view_sizes(config)
+        self._steps: dict[int | str, Any] = {}
 
     @classmethod
     def load(
@@ -126,23 +133,31 @@ class Localizer:
             path = checkpoints.find(os.fspath(place), which)
         run = store.of_checkpoint(path)
         config = run.config if config is None else store.settle(run.config, config, path)
-        return cls(config, run, path, _threshold(config, checkpoints.workdir_of(path)))
+        threshold = validated_threshold(config, checkpoints.workdir_of(path))
+        return cls(config, run, path, config.eval.threshold if threshold is None else threshold)
 
     def localize(
         self,
         images: Iterable[Picture],
         labels: Iterable[int] | None = None,
         *,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         boxes: str = "largest",
+        max_objects: int | None = None,
+        smallest: float = localization.SMALLEST,
     ) -> list[Localization]:
         """Finds the most probable class of each picture, or a given one, and where it is.
 
         Args:
           images: `[H, W, 3]` uint8 RGB arrays of any sizes, PIL images, or paths.
           labels: of the classes to find, one for each picture; None: the most probable ones.
-          threshold: in [0, 1), at which the boxes are cut out of the maps; None: the localizer's.
+          threshold: in [0, 1), at which the boxes are cut out of the maps; `OTSU` for each map's
+            own, which needs no boxes to be found; None: the localizer's.
           boxes: `largest` for one box, `all` for one around each object above the threshold.
+          max_objects: instead of `boxes`: one around each object, at most so many, the largest
+            first.
+          smallest: with `max_objects`, the share of the largest object's area that others have at
+            least.
 
         Returns:
           One `Localization` for each picture, in their order.
@@ -151,7 +166,14 @@ class Localizer:
           DataError: a picture cannot be read.
           ValueError: an array is no picture, a label is no class, or `boxes` is neither.
         """
-        found = self.each(images, labels, threshold=threshold, boxes=boxes)
+        found = self.each(
+            images,
+            labels,
+            threshold=threshold,
+            boxes=boxes,
+            max_objects=max_objects,
+            smallest=smallest,
+        )
         return [best for (best,) in found]
 
     def each(
@@ -160,8 +182,10 @@ class Localizer:
         labels: Iterable[int] | None = None,
         *,
         top_k: int = 1,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         boxes: str = "largest",
+        max_objects: int | None = None,
+        smallest: float = localization.SMALLEST,
     ) -> Iterator[list[Localization]]:
         """Yields what `localize` finds picture by picture, in the memory of one batch.
 
@@ -171,23 +195,32 @@ class Localizer:
           top_k: without labels, how many classes of each picture, the most probable first.
           threshold: as for `localize`.
           boxes: as for `localize`.
+          max_objects: as for `localize`.
+          smallest: as for `localize`.
         """
         if boxes not in BOXES:
             raise ValueError(f"boxes={boxes!r}: must be one of {', '.join(BOXES)}")
         if top_k > len(self.class_names):
             raise ConfigError(f"top_k={top_k}: the model has {len(self.class_names)} classes")
+        if max_objects is None:
+            max_objects, smallest = (None if boxes == "all" else 1), 0.0
+        if max_objects is not None and max_objects < 1:
+            raise ValueError(f"max_objects={max_objects}: must be at least 1, or None")
         cut = self.threshold if threshold is None else threshold
-        for originals, wanted, batch in self._batches(images, labels):
-            out = self._run(batch, wanted, top_k)
+        if isinstance(cut, str) and cut != OTSU:
+            raise ValueError(f"threshold={cut!r}: must be a number in [0, 1) or {OTSU!r}")
+        for originals, wanted, batches in self._batches(images, labels):
+            out, maps = self._look(batches, wanted, top_k)
             for row, original in enumerate(originals):
                 yield [
                     self._describe(
                         int(out["classes"][row, k]),
                         float(out["scores"][row, k]),
-                        out["cams"][row, ..., k],
+                        maps(row, k),
                         original.shape[1::-1],
                         cut,
-                        boxes,
+                        max_objects,
+                        smallest,
                     )
                     for k in range(out["classes"].shape[1])
                 ]
@@ -196,65 +229,108 @@ class Localizer:
         self,
         label: int,
         score: float,
-        cam: np.ndarray,
+        score_map: np.ndarray,
         size: tuple[int, int],
-        threshold: float,
-        boxes: str,
+        threshold: float | str,
+        max_objects: int | None,
+        smallest: float,
     ) -> Localization:
-        side = self._config.eval.map_size or self._config.data.crop_size
-        score_map = localization.score_map(cam, side)
-        if label in self._background:
-            found = np.zeros((0, 4), np.int64)
-        elif boxes == "all":
-            found = localization.object_boxes(score_map, threshold, size)
-        else:
-            found = localization.largest_box(score_map, threshold, size)[np.newaxis]
-        return Localization(label, self.class_names[label], score, found, score_map, threshold)
+        if isinstance(threshold, str):
+            threshold = localization.otsu_threshold(score_map)
+        boxes, parts, stability = localization.find_objects(
+            score_map,
+            threshold,
+            size,
+            max_objects=0 if label in self._background else max_objects,
+            smallest=smallest,
+        )
+        return Localization(
+            label,
+            self.class_names[label],
+            score,
+            boxes,
+            score_map,
+            threshold,
+            score * stability,
+            parts,
+        )
+
+    def _look(
+        self, batches: dict[int, np.ndarray], labels: np.ndarray | None, top_k: int
+    ) -> tuple[dict[str, np.ndarray], Callable[[int, int], np.ndarray]]:
+        """Looks at a batch in all sizes, and mirrored.
+
+        Returns:
+          `classes` and `scores` `[B, K]`, and what makes the score map of a row and a class.
+        """
+        side = self._config.eval.map_size or self._config.predict.size
+        side = side or self._config.data.crop_size
+        first, *others = self._sizes
+        out = self._run({"image": batches[first]}, labels, top_k)
+        views = [(size, False) for size in others]
+        views += [(size, True) for size in self._sizes] if self._config.predict.flip else []
+        cams, scores = [out["cams"]], [out["scores"]]
+        for size, mirrored in views:
+            images = batches[size][:, :, ::-1] if mirrored else batches[size]
+            seen = self._call("maps", {"image": images, "classes": out["classes"]})
+            cams.append(seen["cams"][:, :, ::-1] if mirrored else seen["cams"])
+            scores.append(seen["scores"])
+
+        def score_map(row: int, k: int) -> np.ndarray:
+            each = [localization.score_map(cam[row, ..., k], side) for cam in cams]
+            return each[0] if len(each) == 1 else localization.score_map(np.mean(each, 0), side)
+
+        return {"classes": out["classes"], "scores": np.mean(scores, axis=0)}, score_map
 
     def _run(
         self, batch: dict[str, np.ndarray], labels: np.ndarray | None, top_k: int
     ) -> dict[str, np.ndarray]:
         """Returns `classes` and `scores` `[B, K]` and `cams` `[B, h, w, K]`."""
-        k = 0 if labels is not None else top_k
-        if k not in self._steps:
-            step = functools.partial(steps.predict_step, top_k=k) if k else steps.eval_step
-            self._steps[k] = jax.jit(
+        if labels is None:
+            return self._call(top_k, batch)
+        out = self._call("label", batch | {"label": labels})
+        scores = np.take_along_axis(out["probabilities"], labels[:, np.newaxis], axis=1)
+        return {"classes": labels[:, np.newaxis], "scores": scores, "cams": out["cams"][..., None]}
+
+    def _call(self, kind: int | str, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a step, compiled when first called: `label`, `maps`, or for so many best classes."""
+        if kind not in self._steps:
+            if isinstance(kind, int):
+                step: Any = functools.partial(steps.predict_step, top_k=kind)
+            else:
+                step = {"label": steps.eval_step, "maps": steps.maps_step}[kind]
+            self._steps[kind] = jax.jit(
                 functools.partial(step, model=self._model, reader=self._reader),
                 in_shardings=(self._placement.replicated, self._placement.by_example),
                 out_shardings=self._placement.by_example,
                 compiler_options=self._placement.compiler_options,
             )
-        if labels is not None:
-            batch = batch | {"label": labels}
-        out = self._steps[k](self._variables, self._placement.put_batch(batch))
-        out = jax.tree.map(local_rows, out)
-        if labels is None:
-            return out
-        scores = np.take_along_axis(out["probabilities"], labels[:, np.newaxis], axis=1)
-        return {"classes": labels[:, np.newaxis], "scores": scores, "cams": out["cams"][..., None]}
+        out = self._steps[kind](self._variables, self._placement.put_batch(batch))
+        return jax.tree.map(local_rows, out)
 
     def _batches(
         self, images: Iterable[Picture], labels: Iterable[int] | None
-    ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[str, np.ndarray]]]:
-        """Groups pictures into batches of one shape: originals, labels, what the network takes."""
-        size, batch_size = self._config.data.crop_size, self._config.eval.batch_size
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[int, np.ndarray]]]:
+        """Groups pictures into batches: originals, labels, and what the network takes by size."""
+        batch_size = self._config.eval.batch_size
         originals: list[np.ndarray] = []
-        batch = np.zeros((batch_size, size, size, 3), np.uint8)
+        batch = {size: np.zeros((batch_size, size, size, 3), np.uint8) for size in self._sizes}
         wanted = None if labels is None else np.zeros(batch_size, np.int32)
         pairs = ((image, None) for image in images)
         if labels is not None:
             pairs = zip(images, labels, strict=True)
         for image, label in pairs:
             original = as_array(image)
-            batch[len(originals)] = fit(original, size)
+            for size, rows in batch.items():
+                rows[len(originals)] = fit(original, size)
             if wanted is not None:
                 wanted[len(originals)] = self._check_label(label)
             originals.append(original)
             if len(originals) == batch_size:
-                yield originals, wanted, {"image": batch.copy()}
+                yield originals, wanted, {size: rows.copy() for size, rows in batch.items()}
                 originals = []
         if originals:
-            yield originals, wanted, {"image": batch}
+            yield originals, wanted, batch
 
     def _check_label(self, label: int) -> int:
         if not 0 <= label < len(self.class_names):
@@ -280,12 +356,19 @@ def as_array(image: Picture) -> np.ndarray:
     return read_picture(image)
 
 
-def _threshold(config: ml_collections.ConfigDict, workdir: epath.Path | None) -> float:
-    """Returns the threshold asked for, else the one found on validation, else the fixed one."""
+def validated_threshold(
+    config: ml_collections.ConfigDict, workdir: epath.Path | None
+) -> float | None:
+    """Returns the threshold asked for, else the one found on validation; None if there is neither.
+
+    Args:
+      config: of the run.
+      workdir: of the run, where its `results.json` is; None: unknown.
+    """
     if config.predict.threshold is not None:
         return config.predict.threshold
     if workdir is not None and (workdir / "results.json").exists():
         figures: dict[str, Any] = json.loads((workdir / "results.json").read_text())
         if (oracle := figures.get("validation", {}).get("oracle")) is not None:
             return oracle["threshold"]
-    return config.eval.threshold
+    return None

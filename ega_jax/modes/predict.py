@@ -61,7 +61,11 @@ def predict(
     skipped: list[dict] = []
     predictions = []
     found = localizer.each(
-        pictures.read(skipped), top_k=config.predict.top_k, boxes=config.predict.boxes
+        pictures.read(skipped),
+        top_k=config.predict.top_k,
+        boxes=config.predict.boxes,
+        max_objects=config.predict.max_objects,
+        smallest=config.predict.smallest,
     )
     for classes in found:
         image_id, picture = pictures.next_done()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from etils import epath
@@ -27,3 +28,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes JSON; see `write_bytes`."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_chunks(path: str | os.PathLike, chunks: Iterable[str]) -> None:
+    """Writes text as UTF-8, in the memory of one part of it; see `write_bytes`."""
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f".{path.name}.tmp"
+    with aside.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk.encode())
+    aside.replace(path)
