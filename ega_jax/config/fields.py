@@ -184,7 +184,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.predict.save_maps = False  # score maps too, as grey PNG files of the picture's size,
     config.predict.save_masks = False  # and what is above the threshold, 255 and 0
     # None: the one found on the validation split if results.json has it, else eval.threshold; to
-    # annotate, else each map's own, see localization.otsu_threshold
+    # annotate, else each map's own, see localization.own_threshold
     config.predict.threshold = placeholder(float)
     # Several boxes for a class: at most so many, without those of objects that are smaller than
     # this share of the largest one's area. None: as `boxes` says.

@@ -33,7 +33,7 @@ from ega_jax.training import steps
 Picture = np.ndarray | Image.Image | str | os.PathLike
 
 BOXES = ("largest", "all")
-OTSU = "otsu"  # a threshold for each map, from it alone
+OWN = "own"  # a threshold for each map, from it alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Localization:
         where the class is one without an object (`data.background_classes`).
       score_map: `[S, S]` float64 in [0, 1], over the whole picture whatever its shape.
       threshold: at which the boxes are cut out of the map.
-      confidences: `[N]` in [0, 1], of the boxes: the class's score times how little the box moves
-        with the threshold, `localization.Objects.stability`. It ranks boxes; it is no probability.
+      confidences: `[N]` float64 in [0, 1], of the boxes: the class's score times the highest value
+        of the map on the object. They rank boxes and are no probabilities; see docs/annotate.md.
       parts: `[S, S]` int32 over the map: i + 1 where the object of box i is, else 0.
     """
 
@@ -151,7 +151,7 @@ class Localizer:
         Args:
           images: `[H, W, 3]` uint8 RGB arrays of any sizes, PIL images, or paths.
           labels: of the classes to find, one for each picture; None: the most probable ones.
-          threshold: in [0, 1), at which the boxes are cut out of the maps; `OTSU` for each map's
+          threshold: in [0, 1), at which the boxes are cut out of the maps; `OWN` for each map's
             own, which needs no boxes to be found; None: the localizer's.
           boxes: `largest` for one box, `all` for one around each object above the threshold.
           max_objects: instead of `boxes`: one around each object, at most so many, the largest
@@ -207,8 +207,8 @@ class Localizer:
         if max_objects is not None and max_objects < 1:
             raise ValueError(f"max_objects={max_objects}: must be at least 1, or None")
         cut = self.threshold if threshold is None else threshold
-        if isinstance(cut, str) and cut != OTSU:
-            raise ValueError(f"threshold={cut!r}: must be a number in [0, 1) or {OTSU!r}")
+        if isinstance(cut, str) and cut != OWN:
+            raise ValueError(f"threshold={cut!r}: must be a number in [0, 1) or {OWN!r}")
         for originals, wanted, batches in self._batches(images, labels):
             out, maps = self._look(batches, wanted, top_k)
             for row, original in enumerate(originals):
@@ -236,8 +236,8 @@ class Localizer:
         smallest: float,
     ) -> Localization:
         if isinstance(threshold, str):
-            threshold = localization.otsu_threshold(score_map)
-        boxes, parts, stability = localization.find_objects(
+            threshold = localization.own_threshold(score_map)
+        boxes, parts, peaks = localization.find_objects(
             score_map,
             threshold,
             size,
@@ -251,7 +251,7 @@ class Localizer:
             boxes,
             score_map,
             threshold,
-            score * stability,
+            score * peaks,
             parts,
         )
 

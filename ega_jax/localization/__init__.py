@@ -48,7 +48,7 @@ from ega_jax.localization.objects import (
     SMALLEST,
     Objects,
     find_objects,
-    otsu_threshold,
+    own_threshold,
     region_in_image,
 )
 from ega_jax.localization.outcomes import BoxOutcomes, pack
@@ -93,7 +93,7 @@ __all__ = [
     "largest_box",
     "mask_ious",
     "object_boxes",
-    "otsu_threshold",
+    "own_threshold",
     "pack",
     "pointing_outcome",
     "quantize",

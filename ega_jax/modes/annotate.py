@@ -27,7 +27,7 @@ from ega_jax.data.files.labelled import Labelled, list_labelled
 from ega_jax.data.files.listing import report_left_out
 from ega_jax.data.files.pictures import read_picture
 from ega_jax.data.source import DataError
-from ega_jax.evaluation.localizer import OTSU, Localization, Localizer, validated_threshold
+from ega_jax.evaluation.localizer import OWN, Localization, Localizer, validated_threshold
 from ega_jax.modes import untrained
 from ega_jax.runtime import checkpoints, devices, files, lock
 from ega_jax.runtime.errors import ConfigError
@@ -90,7 +90,7 @@ def annotate(
         missing = parts.missing()
         localizer = Localizer.load(path, config=config) if missing else None
         for number, chosen in missing:
-            settings = config.predict, OTSU if threshold is None else threshold
+            settings = config.predict, OWN if threshold is None else threshold
             files.write_json(parts.path(number), _part(localizer, pictures, chosen, *settings))
             logger.info("%d of %d pictures", chosen.stop, len(pictures.ids))
         written = write(
@@ -106,7 +106,7 @@ def annotate(
         summary = {
             "checkpoint": str(path),
             "device": devices.describe(),
-            "threshold": OTSU if threshold is None else threshold,
+            "threshold": OWN if threshold is None else threshold,
             **_counts(parts.pictures(config.annotate.min_confidence)),
             "written": written,
             "skipped": skipped,
@@ -176,7 +176,7 @@ def _plan(
         "background_classes": config.data.background_classes,
         "reader": config.reader.to_dict(),
         "map_size": config.eval.map_size,
-        "predict": predict | {"threshold": OTSU if threshold is None else threshold},
+        "predict": predict | {"threshold": OWN if threshold is None else threshold},
     }
 
 

@@ -1,4 +1,4 @@
-"""Objects of a map: their boxes, pixels and stability, by hand-made maps."""
+"""Objects of a map: their boxes, pixels and peaks, by hand-made maps."""
 
 import numpy as np
 import pytest
@@ -31,39 +31,28 @@ def test_boxes_are_those_of_the_evaluator():
 
 def test_several_without_the_small_ones():
     score_map = two_objects()
-    boxes, parts, stability = localization.find_objects(
+    boxes, parts, peaks = localization.find_objects(
         score_map, 0.5, (64, 32), max_objects=5, smallest=0.05
     )
     assert boxes.tolist() == [[4, 2, 28, 14], [40, 20, 52, 24]]
     np.testing.assert_array_equal(parts == 1, (score_map == 1))
     np.testing.assert_array_equal(parts == 2, (score_map == 0.8))
-    assert stability.tolist() == [1, 1]
+    assert peaks.tolist() == [1, 0.8]
     every = localization.find_objects(score_map, 0.5, (64, 32), max_objects=None)
     assert len(every.boxes) == 3
     assert len(localization.find_objects(score_map, 0.5, (64, 32), max_objects=1).boxes) == 1
 
 
-def test_a_box_that_moves_with_the_threshold_is_less_sure():
-    y, x = np.mgrid[:64, :64]
-    hill = np.clip(1 - np.hypot(x - 32, y - 32) / 40, 0, 1)
-    plateau = (hill > 0.5).astype(float)
-    (soft,) = localization.find_objects(hill, 0.5, (64, 64)).stability
-    (hard,) = localization.find_objects(plateau, 0.5, (64, 64)).stability
-    assert 0.5 < soft < 0.9 and hard == 1
-    (faint,) = localization.find_objects(hill, 0.95, (64, 64)).stability
-    assert faint < soft
-
-
 def test_nothing_is_no_object():
-    boxes, parts, stability = localization.find_objects(np.zeros((8, 8)), 0.5, (8, 8))
-    assert boxes.shape == (0, 4) and stability.shape == (0,) and not parts.any()
+    boxes, parts, peaks = localization.find_objects(np.zeros((8, 8)), 0.5, (8, 8))
+    assert boxes.shape == (0, 4) and peaks.shape == (0,) and not parts.any()
 
 
-def test_otsu_parts_two_levels():
-    score_map = np.full((20, 20), 0.2)
+def test_a_threshold_of_the_map_itself_parts_two_levels():
+    score_map = np.zeros((20, 20))
     score_map[5:12, 5:12] = 0.8
-    threshold = localization.otsu_threshold(score_map)
-    assert 0.25 <= threshold < 1
+    threshold = localization.own_threshold(score_map)
+    assert 0 <= threshold < 1
     (box,) = localization.find_objects(score_map, threshold, (20, 20)).boxes
     assert box.tolist() == [5, 5, 12, 12]
 
