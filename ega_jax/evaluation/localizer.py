@@ -8,13 +8,11 @@ for found in localizer.localize(["cat.jpg", array, pil_image]):
 """
 
 import dataclasses
-import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 from etils import epath
@@ -25,10 +23,10 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.data.files.pictures import fit, read_picture
 from ega_jax.evaluation.evaluator import restore_variables
+from ega_jax.evaluation.views import Views
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.errors import ConfigError
-from ega_jax.runtime.sharding import Placement, local_rows
-from ega_jax.training import steps
+from ega_jax.runtime.sharding import Placement
 
 Picture = np.ndarray | Image.Image | str | os.PathLike
 
@@ -91,20 +89,16 @@ class Localizer:
           ConfigError: the config is impossible.
           CheckpointError: the checkpoint is damaged.
         """
-        self._placement = Placement()
-        check(config, self._placement.num_devices)
-        self._config = config
+        placement = Placement()
+        check(config, placement.num_devices)
+        self._batch_size = config.eval.batch_size
         self.class_names = run.class_names
         self.threshold = threshold
         self.checkpoint = checkpoint
-        self._model = build.model(config, len(run.class_names))
-        self._reader = build.reader(config, self._model)
-        self._variables = restore_variables(
-            checkpoint, self._model, config.data.crop_size, self._placement
-        )
+        model = build.model(config, len(run.class_names))
+        variables = restore_variables(checkpoint, model, config.data.crop_size, placement)
+        self._views = Views(config, model, variables, placement)
         self._background = frozenset(build.background(config, run.class_names))
-        self._sizes = build.view_sizes(config)
-        self._steps: dict[int | str, Any] = {}
 
     @classmethod
     def load(
@@ -210,19 +204,19 @@ class Localizer:
         if isinstance(cut, str) and cut != OWN:
             raise ValueError(f"threshold={cut!r}: must be a number in [0, 1) or {OWN!r}")
         for originals, wanted, batches in self._batches(images, labels):
-            out, maps = self._look(batches, wanted, top_k)
+            seen = self._views.look(batches, wanted, top_k)
             for row, original in enumerate(originals):
                 yield [
                     self._describe(
-                        int(out["classes"][row, k]),
-                        float(out["scores"][row, k]),
-                        maps(row, k),
+                        int(seen.classes[row, k]),
+                        float(seen.scores[row, k]),
+                        seen.score_map(row, k),
                         original.shape[1::-1],
                         cut,
                         max_objects,
                         smallest,
                     )
-                    for k in range(out["classes"].shape[1])
+                    for k in range(seen.classes.shape[1])
                 ]
 
     def _describe(
@@ -255,66 +249,15 @@ class Localizer:
             parts,
         )
 
-    def _look(
-        self, batches: dict[int, np.ndarray], labels: np.ndarray | None, top_k: int
-    ) -> tuple[dict[str, np.ndarray], Callable[[int, int], np.ndarray]]:
-        """Looks at a batch in all sizes, and mirrored.
-
-        Returns:
-          `classes` and `scores` `[B, K]`, and what makes the score map of a row and a class.
-        """
-        side = self._config.eval.map_size or self._config.predict.size
-        side = side or self._config.data.crop_size
-        first, *others = self._sizes
-        out = self._run({"image": batches[first]}, labels, top_k)
-        views = [(size, False) for size in others]
-        views += [(size, True) for size in self._sizes] if self._config.predict.flip else []
-        cams, scores = [out["cams"]], [out["scores"]]
-        for size, mirrored in views:
-            images = batches[size][:, :, ::-1] if mirrored else batches[size]
-            seen = self._call("maps", {"image": images, "classes": out["classes"]})
-            cams.append(seen["cams"][:, :, ::-1] if mirrored else seen["cams"])
-            scores.append(seen["scores"])
-
-        def score_map(row: int, k: int) -> np.ndarray:
-            each = [localization.score_map(cam[row, ..., k], side) for cam in cams]
-            return each[0] if len(each) == 1 else localization.score_map(np.mean(each, 0), side)
-
-        return {"classes": out["classes"], "scores": np.mean(scores, axis=0)}, score_map
-
-    def _run(
-        self, batch: dict[str, np.ndarray], labels: np.ndarray | None, top_k: int
-    ) -> dict[str, np.ndarray]:
-        """Returns `classes` and `scores` `[B, K]` and `cams` `[B, h, w, K]`."""
-        if labels is None:
-            return self._call(top_k, batch)
-        out = self._call("label", batch | {"label": labels})
-        scores = np.take_along_axis(out["probabilities"], labels[:, np.newaxis], axis=1)
-        return {"classes": labels[:, np.newaxis], "scores": scores, "cams": out["cams"][..., None]}
-
-    def _call(self, kind: int | str, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a step, compiled when first called: `label`, `maps`, or for so many best classes."""
-        if kind not in self._steps:
-            if isinstance(kind, int):
-                step: Any = functools.partial(steps.predict_step, top_k=kind)
-            else:
-                step = {"label": steps.eval_step, "maps": steps.maps_step}[kind]
-            self._steps[kind] = jax.jit(
-                functools.partial(step, model=self._model, reader=self._reader),
-                in_shardings=(self._placement.replicated, self._placement.by_example),
-                out_shardings=self._placement.by_example,
-                compiler_options=self._placement.compiler_options,
-            )
-        out = self._steps[kind](self._variables, self._placement.put_batch(batch))
-        return jax.tree.map(local_rows, out)
-
     def _batches(
         self, images: Iterable[Picture], labels: Iterable[int] | None
     ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[int, np.ndarray]]]:
         """Groups pictures into batches: originals, labels, and what the network takes by size."""
-        batch_size = self._config.eval.batch_size
+        batch_size = self._batch_size
         originals: list[np.ndarray] = []
-        batch = {size: np.zeros((batch_size, size, size, 3), np.uint8) for size in self._sizes}
+        batch = {
+            size: np.zeros((batch_size, size, size, 3), np.uint8) for size in self._views.sizes
+        }
         wanted = None if labels is None else np.zeros(batch_size, np.int32)
         pairs = ((image, None) for image in images)
         if labels is not None:
