@@ -63,6 +63,18 @@ class Source:
         return int(self.labels[index]) not in self.background
 
 
+def with_objects(source: Source) -> Source | None:
+    """Leaves out the images of classes without an object; None if there is no other."""
+    nothing = {
+        image_id: "has no object"
+        for index, image_id in enumerate(source.image_ids)
+        if not source.has_object(index)
+    }
+    if len(nothing) == len(source):
+        return None
+    return without(source, nothing) if nothing else source
+
+
 def without(source: Source, left_out: Mapping[str, str]) -> Source:
     """Leaves images out of a split; the others keep their order.
 

@@ -139,13 +139,13 @@ def test_the_front_door_has_these_names_only():
 
 
 def test_sizes_and_mirrored_pictures_are_averaged(tiny_run, pictures):
-    fields = {"predict.size": 48, "predict.scales": (1.0, 0.5), "predict.flip": True}
+    fields = {"predict.size": 64, "predict.scales": (1.0, 0.5), "predict.flip": True}
     fields["eval.map_size"] = 40
     both = Localizer.load(tiny_run[0], config=tiny(**fields))
     few = pictures[:3]
     labels = [1, 2, 3]
     maps, scores = [], []
-    for size in (48, 24):
+    for size in (64, 32):
         one = Localizer.load(
             tiny_run[0], config=tiny(**{"predict.size": size, "eval.map_size": 40})
         )
