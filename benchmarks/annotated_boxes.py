@@ -89,7 +89,7 @@ def report(confidence: np.ndarray, ious: np.ndarray, middle: np.ndarray) -> None
     print(f"mean IoU                   {ious.mean():.3f}")
     print(f"rank correlation           {rank_correlation(confidence, ious):.2f}")
     print("fifth  confidence     IoU >= 0.5  mean IoU")
-    for number, some in enumerate(np.array_split(order, _FIFTHS), start=1):
+    for number, some in enumerate(np.array_split(order, min(_FIFTHS, len(order))), start=1):
         low, high = confidence[some].min(), confidence[some].max()
         share = _share(ious[some])
         print(f"{number:<6} {low:.3f} - {high:.3f}  {share:8.1f} %  {ious[some].mean():8.3f}")
