@@ -36,9 +36,9 @@ def write_yolo(
         ids = (picture.image_id for picture in every() if picture.split == split)
         files.write_chunks(os.path.join(out, name), (f"./images/{one}\n" for one in ids))
         lists[split or "train"] = name
-    content = {"path": "."} | lists | {"names": dict(enumerate(names))}
-    any_list = next(iter(lists.values()))
-    content = {"train": any_list, "val": lists.get("train", any_list)} | content
+    # No `path`: the lists lie beside data.yaml, wherever that is.
+    first = next(iter(lists.values()))
+    content = {"train": first, "val": first} | lists | {"names": dict(enumerate(names))}
     files.write_text(
         os.path.join(out, "data.yaml"), yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     )
