@@ -53,7 +53,8 @@ def data_facts(config: ml_collections.ConfigDict) -> DataFacts:
         raise DataError(
             f"{error}; or, to compile without data, set config.steps and config.data.num_classes"
         ) from error
-    return DataFacts(source.num_classes, len(source), source.class_names)
+    names = source.class_names if config.data.background_classes else None
+    return DataFacts(source.num_classes, len(source), names)
 
 
 def lower_steps(
