@@ -9,11 +9,12 @@ import pytest
 
 from ega_jax import Localizer
 from ega_jax.config import build
+from ega_jax.data.convert.coco import read_coco
 from ega_jax.data.source import DataError, Source
 from ega_jax.evaluation import bootstrap, per_image
 from ega_jax.evaluation.scores import Scores
 from ega_jax.localization import thresholds
-from ega_jax.modes import predict, train
+from ega_jax.modes import annotate, predict, train
 from ega_jax.runtime.errors import ConfigError
 from tests.helpers.pictures import save_pictures
 from tests.helpers.runs import tiny
@@ -161,3 +162,16 @@ def test_the_localizer_gives_no_box(run_with_background):
     assert nothing.label == 4 and 0 <= nothing.score <= 1
     (everything,) = localizer.localize([picture], [0], boxes="all")
     assert everything.boxes.shape == (0, 4)
+
+
+def test_annotated_without_a_box(run_with_background, tmp_path):
+    workdir, config, _ = run_with_background
+    names = json.loads((workdir / "classes.json").read_text())
+    save_pictures(tmp_path / "all", {f"{names[i]}/a.png": (30, 30 + i) for i in (2, 4, 6, 8)})
+    annotate.annotate(config, str(workdir), str(tmp_path / "all"))
+    out = workdir / "annotations"
+    coco = read_coco(str(out / "instances.json"))
+    assert coco.names == tuple(names[5:])
+    found = {one.file.split("/")[0]: len(one.objects(one.size)) for one in coco.pictures}
+    assert found == {names[2]: 0, names[4]: 0, names[6]: 1, names[8]: 1}
+    assert json.loads((out / "summary.json").read_text())["without_object"] == 2

@@ -21,11 +21,11 @@ from ega_jax.data.export.write import check_stems, write
 from ega_jax.data.source import DataError
 from tests.helpers.pictures import save_pictures
 
-SIZES = {"train/cat/a.jpg": (31, 47), "train/ünï/b.png": (20, 13), "val/cat/c.jpg": (9, 9)}
+SIZES = {"train/cat/a.jpg": (31, 47), "train/ünï/b.png": (20, 13), "val/cat/c 2.jpg": (9, 9)}
 BOXES = {
     "train/cat/a.jpg": [(0, 0, 46, 30), (3, 5, 3, 5), (7, 2, 20, 29)],
     "train/ünï/b.png": [(1, 0, 12, 18)],
-    "val/cat/c.jpg": [],
+    "val/cat/c 2.jpg": [],
 }
 NAMES = ("cat", "ünï")
 
@@ -128,10 +128,10 @@ def test_voc(out):
     root = str(out / "voc")
     annotations = read_voc(f"{root}/Annotations", f"{root}/JPEGImages")
     assert boxes_of(annotations.pictures) == expected()
-    train = read_voc(
-        f"{root}/Annotations", f"{root}/JPEGImages", f"{root}/ImageSets/Main/train.txt"
-    )
-    assert boxes_of(train.pictures) == expected("train")
+    for split in ("train", "val"):
+        names = f"{root}/ImageSets/Main/{split}.txt"
+        listed = read_voc(f"{root}/Annotations", f"{root}/JPEGImages", names)
+        assert boxes_of(listed.pictures) == expected(split)
 
 
 def test_yolo(out):
@@ -140,8 +140,8 @@ def test_yolo(out):
     assert names == NAMES
     annotations = read_yolo(f"{root}/labels", f"{root}/images", names)
     assert boxes_of(annotations.pictures) == expected()
-    assert (out / "yolo" / "val.txt").read_text() == "./images/val/cat/c.jpg\n"
-    assert (out / "yolo" / "labels" / "val" / "cat" / "c.txt").read_text() == ""
+    assert (out / "yolo" / "val.txt").read_text() == "./images/val/cat/c 2.jpg\n"
+    assert (out / "yolo" / "labels" / "val" / "cat" / "c 2.txt").read_text() == ""
 
 
 def test_csv_and_masks(out):
