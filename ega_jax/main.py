@@ -6,6 +6,7 @@
 | `train` | trains or goes on, then evaluates | `--config` |
 | `eval` | scores a trained model on validation and test splits | `--workdir` or `--config` |
 | `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
+| `annotate` | boxes for pictures of known classes, for other tools | `--images`, `--workdir` |
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
@@ -35,7 +36,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["inspect", "train", "eval", "predict", "score", "baseline", "compile"],
+    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile"],
     "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
@@ -47,14 +48,15 @@ CHECKPOINT = flags.DEFINE_string(
 IMAGES = flags.DEFINE_string(
     "images",
     None,
-    "predict: folder of pictures, a picture, a list of them (.txt) or a pattern. score, baseline: "
-    "folder of images, for their sizes.",
+    "predict: folder of pictures, a picture, a list of them (.txt) or a pattern. annotate: folder "
+    "of class folders, a .csv of image,class, or the folder of --metadata's pictures. score, "
+    "baseline: folder of images, for their sizes.",
 )
 SCOREMAPS = flags.DEFINE_string(
     "scoremaps", None, "score: folder of <image_id>.npy or .npz heat maps."
 )
 METADATA = flags.DEFINE_string(
-    "metadata", None, "score, baseline: folder of metadata, one split or several."
+    "metadata", None, "score, baseline, annotate: folder of metadata, one split or several."
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "train, eval: this is one of several processes that make one run."
@@ -80,7 +82,7 @@ TOPOLOGY = flags.DEFINE_string(
     "topology", None, "compile: chips and slices, e.g. v5e:16x16, v4:2x2x4, 2xv5e:16x16."
 )
 
-# What `predict` exits with when it had to skip pictures that cannot be read.
+# What `predict` and `annotate` exit with when they had to skip pictures that cannot be read.
 SKIPPED = 3
 
 
@@ -94,6 +96,7 @@ def main(argv: list[str]) -> int:
             "train": _train,
             "eval": _evaluate,
             "predict": _predict,
+            "annotate": _annotate,
             "score": _score,
             "baseline": _baseline,
             "inspect": _inspect,
@@ -127,6 +130,21 @@ def _predict() -> int:
     from ega_jax.modes.predict import predict
 
     skipped = predict(CONFIG.value, _ready(), IMAGES.value, checkpoint=CHECKPOINT.value)
+    return SKIPPED if skipped else 0
+
+
+def _annotate() -> int:
+    _require_run()
+    _require("images")
+    from ega_jax.modes.annotate import annotate
+
+    skipped = annotate(
+        CONFIG.value,
+        _ready(),
+        IMAGES.value,
+        metadata=METADATA.value,
+        checkpoint=CHECKPOINT.value,
+    )
     return SKIPPED if skipped else 0
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,10 +30,12 @@ class DataFacts:
     Attributes:
       num_classes: of the labels.
       num_images: of the training split; None: so many that `epochs` take `steps`.
+      class_names: needed where some classes have no object (`data.background_classes`).
     """
 
     num_classes: int
     num_images: int | None
+    class_names: tuple[str, ...] | None = None
 
 
 def data_facts(config: ml_collections.ConfigDict) -> DataFacts:
@@ -42,7 +44,8 @@ def data_facts(config: ml_collections.ConfigDict) -> DataFacts:
     Raises:
       DataError: the data cannot be used.
     """
-    if config.steps is not None and config.data.num_classes is not None:
+    known = config.steps is not None and config.data.num_classes is not None
+    if known and not config.data.background_classes:
         return DataFacts(config.data.num_classes, None)
     try:
         source = build.sources(config, ("train",))["train"]
@@ -50,7 +53,8 @@ def data_facts(config: ml_collections.ConfigDict) -> DataFacts:
         raise DataError(
             f"{error}; or, to compile without data, set config.steps and config.data.num_classes"
         ) from error
-    return DataFacts(source.num_classes, len(source))
+    names = source.class_names if config.data.background_classes else None
+    return DataFacts(source.num_classes, len(source), names)
 
 
 def lower_steps(
@@ -78,7 +82,7 @@ def lower_steps(
         }
         return _abstract(arrays, placement.by_example)
 
-    train_step: Any = jit_train_step(config, model, tx, placement, share)
+    train_step: Any = jit_train_step(config, model, tx, placement, share, facts.class_names)
     eval_step = Evaluator(config, model, placement).step
     return {
         "train": train_step.lower(state, batch(config.batch_size)),
@@ -118,6 +122,7 @@ def jit_train_step(
     tx: optax.GradientTransformation,
     placement: Placement,
     entropy_share: Share | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Callable:
     """Places the training step on devices: state, batch -> state (donated), sums.
 
@@ -127,13 +132,14 @@ def jit_train_step(
       tx: its optimizer.
       placement: on the devices.
       entropy_share: see `steps.train_step`.
+      class_names: see `build.objective`.
     """
     return jax.jit(
         functools.partial(
             steps.train_step,
             model=model,
             tx=tx,
-            ega=build.objective(config),
+            ega=build.objective(config, class_names),
             seed=config.seed,
             accumulate=config.accumulate,
             entropy_share=entropy_share,

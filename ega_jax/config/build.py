@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from ega_jax.config.fields import words
 from ega_jax.config.training_data import check_training, leave_out
 from ega_jax.data.class_names import read_class_names
 from ega_jax.data.creatures.source import creatures
@@ -66,8 +67,29 @@ def sources(
             if split == "train" and not of_a_model:
                 check_training(source, data.num_classes)
             class_names = source.class_names
-            result[split] = source
+            labels = background(config, class_names)
+            result[split] = dataclasses.replace(source, background=frozenset(labels))
     return result
+
+
+def background(config: ml_collections.ConfigDict, class_names: Sequence[str]) -> tuple[int, ...]:
+    """Returns the labels of the classes without an object, `data.background_classes`.
+
+    Raises:
+      ConfigError: one of them is no class, or no class is left that has an object.
+    """
+    names = words(config.data.background_classes)
+    if unknown := [name for name in names if name not in class_names]:
+        raise ConfigError(
+            f"config.data.background_classes={config.data.background_classes!r}: {unknown[0]!r} is "
+            f"no class; there are {', '.join(class_names[:20])}"
+        )
+    if names and len(set(names)) == len(class_names):
+        raise ConfigError(
+            f"config.data.background_classes={config.data.background_classes!r}: no class is left "
+            "that has an object"
+        )
+    return tuple(sorted({class_names.index(name) for name in names}))
 
 
 def named_classes(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
@@ -122,6 +144,7 @@ def _folder(
         check_files=data.check_files,
         on_bad=on_bad,
         apply_exif=data.apply_exif,
+        background=words(data.background_classes),
     )
 
 
@@ -211,8 +234,31 @@ def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
     )
 
 
-def objective(config: ml_collections.ConfigDict) -> Objective:
-    """Builds the objective: the method's alone, or EGA's over it."""
+def view_sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+    """Returns the sides of the squares that pictures are looked at in, the whole size first.
+
+    Multiples of `predict.size` are rounded to what the network takes.
+    """
+    network, stride = NETWORKS[config.model.name], config.model.feature_stride
+    size = config.predict.size or config.data.crop_size
+    unit = stride if network.whole_strides else 1
+    least = -(-network.smallest_image // unit) * unit
+    sizes = [max(round(size * scale / unit) * unit, least) for scale in config.predict.scales]
+    return tuple(sorted(set(sizes), key=lambda side: abs(side - size)))
+
+
+def objective(
+    config: ml_collections.ConfigDict, class_names: Sequence[str] | None = None
+) -> Objective:
+    """Builds the objective: the method's alone, or EGA's over it.
+
+    Args:
+      config: of the run.
+      class_names: in the order of the labels; needed where some have no object.
+
+    Raises:
+      ConfigError: `data.background_classes` are not among them.
+    """
     ega = config.ega
     if not ega.enabled:
         return Objective(method=method(config), remat=config.remat)
@@ -238,6 +284,7 @@ def objective(config: ml_collections.ConfigDict) -> Objective:
         fast=ega.fast,
         method=method(config),
         remat=config.remat,
+        background=background(config, class_names or ()),
     )
 
 

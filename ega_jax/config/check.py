@@ -8,6 +8,8 @@ from typing import Any
 import ml_collections
 
 from ega_jax.config.build import SOURCES
+from ega_jax.config.fields import words
+from ega_jax.data.export import FORMATS
 from ega_jax.methods import METHODS
 from ega_jax.methods.ccam import FUNCTIONS
 from ega_jax.methods.readers import READERS
@@ -55,6 +57,8 @@ _AT_LEAST = {
     "eval.pictures": 0,
     "eval.bootstrap": 0,
     "predict.top_k": 1,
+    "predict.max_objects": 1,
+    "predict.size": 1,
     "danet.num_maps": 2,  # half of 3 maps would be one, without a pair
     "danet.alpha": 0,
 }
@@ -72,6 +76,8 @@ _SHARES = (
     "adl.drop_rate",
     "adl.threshold",
     "cutmix.probability",
+    "predict.smallest",
+    "annotate.min_confidence",
 )
 
 
@@ -85,6 +91,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int = 1) -> None:
     _check_data(config)
     _check_optimizer(config)
     _check_thresholds(config)
+    _check_prediction(config)
     _check_network(config)
     _check_method(config)
     _check_attack(config)
@@ -114,6 +121,8 @@ def _choices() -> dict[str, tuple]:
         "optimizer.schedule": ("step", "cosine", "polynomial", "constant"),
         "eval.checkpoint": ("last", "best"),
         "predict.boxes": ("largest", "all"),
+        "annotate.regions": ("polygons", "rle", "none"),
+        "annotate.images": ("link", "copy", "none"),
     }
 
 
@@ -211,6 +220,23 @@ def _check_thresholds(config: ml_collections.ConfigDict) -> None:
     )
 
 
+def _check_prediction(config: ml_collections.ConfigDict) -> None:
+    scales = config.predict.scales
+    _require(
+        len(scales) > 0 and all(0 < scale <= 8 for scale in scales),
+        "predict.scales",
+        scales,
+        "must be one multiple of the size or several, above 0 and at most 8, e.g. (0.75,1.0,1.25)",
+    )
+    formats = words(config.annotate.format)
+    _require(
+        bool(formats) and set(formats) <= set(FORMATS),
+        "annotate.format",
+        config.annotate.format,
+        f"must be one of {', '.join(FORMATS)}, or several joined by commas",
+    )
+
+
 def _check_attack(config: ml_collections.ConfigDict) -> None:
     ega = config.ega
     for field in ("ega.epsilon", "ega.step_size"):
@@ -283,20 +309,23 @@ def _check_network(config: ml_collections.ConfigDict) -> None:
             model[field],
             f"{model.name} has {' or '.join(map(str, choices))}",
         )
-    size = config.data.crop_size
-    if network.whole_strides:
+    for field in ("data.crop_size", "predict.size"):
+        size = _get(config, field)
+        if size is None:
+            continue
+        if network.whole_strides:
+            _require(
+                size % model.feature_stride == 0,
+                field,
+                size,
+                f"must be a multiple of model.feature_stride={model.feature_stride}",
+            )
         _require(
-            size % model.feature_stride == 0,
-            "data.crop_size",
+            size >= network.smallest_image,
+            field,
             size,
-            f"must be a multiple of model.feature_stride={model.feature_stride}",
+            f"{model.name} needs at least {network.smallest_image}",
         )
-    _require(
-        size >= network.smallest_image,
-        "data.crop_size",
-        size,
-        f"{model.name} needs at least {network.smallest_image}",
-    )
 
 
 def _check_method(config: ml_collections.ConfigDict) -> None:

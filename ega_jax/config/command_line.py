@@ -49,7 +49,7 @@ def with_config_of_run(
     Raises:
       ConfigError, CheckpointError: there is no such run, or what it says is unreadable.
     """
-    if mode not in ("train", "eval", "predict") or not (workdir or checkpoint):
+    if mode not in ("train", "eval", "predict", "annotate") or not (workdir or checkpoint):
         return list(argv)
     from ega_jax.config import store
 

@@ -57,6 +57,9 @@ def get_config() -> ml_collections.ConfigDict:
     # A file with the name of a class on each line, in the order of the labels, for data that have
     # numbers alone. Empty: the class folders' names, or the labels themselves.
     config.data.class_names = ""
+    # Classes without an object, by name, with commas between several: classified as the others, but
+    # never given a box, outside the localization figures and the entropy terms.
+    config.data.background_classes = ""
     config.data.check_files = True  # folder: open every image's header at start; off for huge sets
     # folder: what to do about training images that cannot be used. refuse: name them and stop.
     # skip: decode each at start; leave those out, the same in all processes and after a restart.
@@ -180,8 +183,25 @@ def get_config() -> ml_collections.ConfigDict:
     config.predict.boxes = "largest"  # or all: one around each object above the threshold
     config.predict.save_maps = False  # score maps too, as grey PNG files of the picture's size,
     config.predict.save_masks = False  # and what is above the threshold, 255 and 0
-    # None: the one found on the validation split if results.json has it, else eval.threshold
+    # None: the one found on the validation split if results.json has it, else eval.threshold; to
+    # annotate, else each map's own, see localization.own_threshold
     config.predict.threshold = placeholder(float)
+    # Several boxes for a class: at most so many, without those of objects that are smaller than
+    # this share of the largest one's area. None: as `boxes` says.
+    config.predict.max_objects = placeholder(int)
+    config.predict.smallest = 0.1
+    # What the network looks at, to predict and to annotate: squares of this side (None: crop_size;
+    # eval too), of these multiples of it, and mirrored; maps and scores are averaged.
+    config.predict.size = placeholder(int)
+    config.predict.scales = (1.0,)
+    config.predict.flip = False
+
+    config.annotate = ml_collections.ConfigDict()  # --mode=annotate; boxes are found as to predict
+    config.annotate.format = "coco"  # or several of coco, voc, yolo, csv, png, joined by commas
+    config.annotate.out = ""  # folder that they go to; empty: `annotations` in the workdir
+    config.annotate.regions = "polygons"  # in COCO's JSON: polygons, rle (run lengths), none
+    config.annotate.images = "link"  # beside VOC's and YOLO's files: link, copy, none
+    config.annotate.min_confidence = 0.0  # boxes below it are left out
 
     config.log_every_steps = 50
     config.profile = 0  # steps recorded for the profiler, once in a run, from its eleventh on
@@ -223,6 +243,11 @@ def check_field(name: str, value: str | None = None) -> None:
     raise ConfigError(
         f"config.{name}: there is no such field; {meant}All fields are in ega_jax/config/fields.py"
     )
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Splits a field of several words at its commas; spaces around them are dropped."""
+    return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -36,6 +36,7 @@ FREE = (
     "eval",
     "reader",
     "predict",
+    "annotate",
     "ccam",
     "data.mask_values",
     # where files are; other classes and other training images are found out by `Facts`

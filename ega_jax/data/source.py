@@ -33,6 +33,8 @@ class Source:
         several threads at once. None if the split has no masks.
       unusable: images among these that cannot be read, by id, and why; see `without`.
       left_out: images of the data set that are not among these, by id, and why.
+      background: labels of the classes without an object: images of these are classified, but
+        nothing is to be localized in them.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Source:
     load_mask: Callable[[int, int], tuple[np.ndarray, np.ndarray]] | None = None
     unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    background: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -54,6 +57,22 @@ class Source:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    def has_object(self, index: int) -> bool:
+        """Says whether there is something to localize in an image."""
+        return int(self.labels[index]) not in self.background
+
+
+def with_objects(source: Source) -> Source | None:
+    """Leaves out the images of classes without an object; None if there is no other."""
+    nothing = {
+        image_id: "has no object"
+        for index, image_id in enumerate(source.image_ids)
+        if not source.has_object(index)
+    }
+    if len(nothing) == len(source):
+        return None
+    return without(source, nothing) if nothing else source
 
 
 def without(source: Source, left_out: Mapping[str, str]) -> Source:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ega_jax import localization
-from ega_jax.evaluation.scores import Scores
+from ega_jax.evaluation.scores import Scores, has_objects
 from ega_jax.evaluation.tables import flatten
 
 PERCENTILES = (2.5, 97.5)
@@ -75,6 +75,7 @@ def draw(scores: Scores, resamples: int, seed: int = 0) -> Iterator[Scores]:
     number = len(rows["index"])
     absent = np.zeros(number, bool)
     top1, top5 = rows.get("top1", absent), rows.get("top5", absent)
+    located = has_objects(rows)
     if scores.boxes is not None:
         outcomes = localization.BoxOutcomes.of_rows(rows, scores.boxes.thresholds)
     for first in range(0, resamples, _CHUNK):
@@ -84,6 +85,8 @@ def draw(scores: Scores, resamples: int, seed: int = 0) -> Iterator[Scores]:
             dtype=np.float32,
             casting="unsafe",
         )
+        right = weights @ np.stack([top1, top5], axis=1).astype(np.float32)
+        weights *= located
         boxes = pixels = [None] * size
         if scores.boxes is not None:
             boxes = outcomes.weighted(weights, top1, top5)
@@ -95,13 +98,13 @@ def draw(scores: Scores, resamples: int, seed: int = 0) -> Iterator[Scores]:
             localization.weighted_pointing(rows[name], weights) if name in rows else [None] * size
             for name in ("in_boxes", "in_masks")
         )
-        right = weights @ np.stack([top1, top5], axis=1).astype(np.float32)
         for i in range(size):
+            some = bool(weights[i].any())  # false: no image with an object is in it
             yield Scores(
-                boxes=boxes[i],
+                boxes=boxes[i] if some else None,
                 pixels=pixels[i] if pixels[i] and pixels[i].foreground.any() else None,
-                in_boxes=in_boxes[i],
-                in_masks=in_masks[i],
+                in_boxes=in_boxes[i] if some else None,
+                in_masks=in_masks[i] if some else None,
                 images=number,
                 classified=number if "top1" in rows else 0,
                 ranked=number if "top5" in rows else 0,

@@ -69,7 +69,8 @@ class Evaluator:
             **shardings,
         )
         self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)
-        self.map_size = config.eval.map_size or config.data.crop_size
+        self.image_size = config.predict.size or config.data.crop_size
+        self.map_size = config.eval.map_size or self.image_size
         self._images, self._seconds = 0, 0.0
         self._compiled, self._compiling = False, 0.0  # seconds of the first batch
         self.thresholds = localization.thresholds(config.eval.threshold_interval)
@@ -140,7 +141,7 @@ class Evaluator:
     def _predictions(self, variables: dict, source: Source) -> Iterator[tuple]:
         """Yields every batch with its probabilities and maps, while the next one is computed."""
         ahead = None
-        for batch in self._batches(source):
+        for batch in self._batches(source, self.image_size):
             since = time.monotonic()
             out = self.step(variables, self.placement.put_batch(batch))
             if self._compiled:
@@ -154,11 +155,11 @@ class Evaluator:
         if ahead is not None:
             yield _fetch(*ahead)
 
-    def _batches(self, source: Source, **kwargs: Any) -> Any:
+    def _batches(self, source: Source, image_size: int, **kwargs: Any) -> Any:
         return eval_batches(
             source,
             batch_size=self.config.eval.batch_size,
-            image_size=self.config.data.crop_size,
+            image_size=image_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             **kwargs,
@@ -167,8 +168,10 @@ class Evaluator:
     def _crop_probabilities(self, variables: dict, source: Source) -> dict[int, np.ndarray]:
         """Returns the class probabilities of each image, averaged over ten crops."""
         result = {}
-        resize_size = self.config.data.resize_size
-        for batch in self._batches(source, ten_crop=True, resize_size=resize_size):
+        data = self.config.data
+        for batch in self._batches(
+            source, data.crop_size, ten_crop=True, resize_size=data.resize_size
+        ):
             out = self.crops_step(variables, self.placement.put_batch(batch))
             probabilities = local_rows(out["probabilities"])
             for row in np.flatnonzero(batch["mask"]):

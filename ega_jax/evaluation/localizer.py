@@ -8,13 +8,11 @@ for found in localizer.localize(["cat.jpg", array, pil_image]):
 """
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 from etils import epath
@@ -25,14 +23,15 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.data.files.pictures import fit, read_picture
 from ega_jax.evaluation.evaluator import restore_variables
+from ega_jax.evaluation.views import Views
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.errors import ConfigError
-from ega_jax.runtime.sharding import Placement, local_rows
-from ega_jax.training import steps
+from ega_jax.runtime.sharding import Placement
 
 Picture = np.ndarray | Image.Image | str | os.PathLike
 
 BOXES = ("largest", "all")
+OWN = "own"  # a threshold for each map, from it alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +42,13 @@ class Localization:
       label: of the class.
       class_name: its name.
       score: the network's probability of the class, in [0, 1].
-      boxes: `[N, 4]` int64, x0, y0, x1, y1 in pixels of the picture, the largest object first.
+      boxes: `[N, 4]` int64, x0, y0, x1, y1 in pixels of the picture, the largest object first; none
+        where the class is one without an object (`data.background_classes`).
       score_map: `[S, S]` float64 in [0, 1], over the whole picture whatever its shape.
       threshold: at which the boxes are cut out of the map.
+      confidences: `[N]` float64 in [0, 1], of the boxes: the class's score times the highest value
+        of the map on the object. They rank boxes and are no probabilities; see docs/annotate.md.
+      parts: `[S, S]` int32 over the map: i + 1 where the object of box i is, else 0.
     """
 
     label: int
@@ -54,6 +57,8 @@ class Localization:
     boxes: np.ndarray
     score_map: np.ndarray
     threshold: float
+    confidences: np.ndarray
+    parts: np.ndarray
 
 
 class Localizer:
@@ -84,18 +89,16 @@ class Localizer:
           ConfigError: the config is impossible.
           CheckpointError: the checkpoint is damaged.
         """
-        self._placement = Placement()
-        check(config, self._placement.num_devices)
-        self._config = config
+        placement = Placement()
+        check(config, placement.num_devices)
+        self._batch_size = config.eval.batch_size
         self.class_names = run.class_names
         self.threshold = threshold
         self.checkpoint = checkpoint
-        self._model = build.model(config, len(run.class_names))
-        self._reader = build.reader(config, self._model)
-        self._variables = restore_variables(
-            checkpoint, self._model, config.data.crop_size, self._placement
-        )
-        self._steps: dict[int, Any] = {}
+        model = build.model(config, len(run.class_names))
+        variables = restore_variables(checkpoint, model, config.data.crop_size, placement)
+        self._views = Views(config, model, variables, placement)
+        self._background = frozenset(build.background(config, run.class_names))
 
     @classmethod
     def load(
@@ -124,23 +127,31 @@ class Localizer:
             path = checkpoints.find(os.fspath(place), which)
         run = store.of_checkpoint(path)
         config = run.config if config is None else store.settle(run.config, config, path)
-        return cls(config, run, path, _threshold(config, checkpoints.workdir_of(path)))
+        threshold = validated_threshold(config, checkpoints.workdir_of(path))
+        return cls(config, run, path, config.eval.threshold if threshold is None else threshold)
 
     def localize(
         self,
         images: Iterable[Picture],
         labels: Iterable[int] | None = None,
         *,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         boxes: str = "largest",
+        max_objects: int | None = None,
+        smallest: float = localization.SMALLEST,
     ) -> list[Localization]:
         """Finds the most probable class of each picture, or a given one, and where it is.
 
         Args:
           images: `[H, W, 3]` uint8 RGB arrays of any sizes, PIL images, or paths.
           labels: of the classes to find, one for each picture; None: the most probable ones.
-          threshold: in [0, 1), at which the boxes are cut out of the maps; None: the localizer's.
+          threshold: in [0, 1), at which the boxes are cut out of the maps; `OWN` for each map's
+            own, which needs no boxes to be found; None: the localizer's.
           boxes: `largest` for one box, `all` for one around each object above the threshold.
+          max_objects: instead of `boxes`: one around each object, at most so many, the largest
+            first.
+          smallest: with `max_objects`, the share of the largest object's area that others have at
+            least.
 
         Returns:
           One `Localization` for each picture, in their order.
@@ -149,7 +160,14 @@ class Localizer:
           DataError: a picture cannot be read.
           ValueError: an array is no picture, a label is no class, or `boxes` is neither.
         """
-        found = self.each(images, labels, threshold=threshold, boxes=boxes)
+        found = self.each(
+            images,
+            labels,
+            threshold=threshold,
+            boxes=boxes,
+            max_objects=max_objects,
+            smallest=smallest,
+        )
         return [best for (best,) in found]
 
     def each(
@@ -158,8 +176,10 @@ class Localizer:
         labels: Iterable[int] | None = None,
         *,
         top_k: int = 1,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         boxes: str = "largest",
+        max_objects: int | None = None,
+        smallest: float = localization.SMALLEST,
     ) -> Iterator[list[Localization]]:
         """Yields what `localize` finds picture by picture, in the memory of one batch.
 
@@ -169,88 +189,91 @@ class Localizer:
           top_k: without labels, how many classes of each picture, the most probable first.
           threshold: as for `localize`.
           boxes: as for `localize`.
+          max_objects: as for `localize`.
+          smallest: as for `localize`.
         """
         if boxes not in BOXES:
             raise ValueError(f"boxes={boxes!r}: must be one of {', '.join(BOXES)}")
         if top_k > len(self.class_names):
             raise ConfigError(f"top_k={top_k}: the model has {len(self.class_names)} classes")
+        if max_objects is None:
+            max_objects, smallest = (None if boxes == "all" else 1), 0.0
+        if max_objects is not None and max_objects < 1:
+            raise ValueError(f"max_objects={max_objects}: must be at least 1, or None")
         cut = self.threshold if threshold is None else threshold
-        for originals, wanted, batch in self._batches(images, labels):
-            out = self._run(batch, wanted, top_k)
+        if isinstance(cut, str) and cut != OWN:
+            raise ValueError(f"threshold={cut!r}: must be a number in [0, 1) or {OWN!r}")
+        for originals, wanted, batches in self._batches(images, labels):
+            seen = self._views.look(batches, wanted, top_k)
             for row, original in enumerate(originals):
                 yield [
                     self._describe(
-                        int(out["classes"][row, k]),
-                        float(out["scores"][row, k]),
-                        out["cams"][row, ..., k],
+                        int(seen.classes[row, k]),
+                        float(seen.scores[row, k]),
+                        seen.score_map(row, k),
                         original.shape[1::-1],
                         cut,
-                        boxes,
+                        max_objects,
+                        smallest,
                     )
-                    for k in range(out["classes"].shape[1])
+                    for k in range(seen.classes.shape[1])
                 ]
 
     def _describe(
         self,
         label: int,
         score: float,
-        cam: np.ndarray,
+        score_map: np.ndarray,
         size: tuple[int, int],
-        threshold: float,
-        boxes: str,
+        threshold: float | str,
+        max_objects: int | None,
+        smallest: float,
     ) -> Localization:
-        side = self._config.eval.map_size or self._config.data.crop_size
-        score_map = localization.score_map(cam, side)
-        if boxes == "all":
-            found = localization.object_boxes(score_map, threshold, size)
-        else:
-            found = localization.largest_box(score_map, threshold, size)[np.newaxis]
-        return Localization(label, self.class_names[label], score, found, score_map, threshold)
-
-    def _run(
-        self, batch: dict[str, np.ndarray], labels: np.ndarray | None, top_k: int
-    ) -> dict[str, np.ndarray]:
-        """Returns `classes` and `scores` `[B, K]` and `cams` `[B, h, w, K]`."""
-        k = 0 if labels is not None else top_k
-        if k not in self._steps:
-            step = functools.partial(steps.predict_step, top_k=k) if k else steps.eval_step
-            self._steps[k] = jax.jit(
-                functools.partial(step, model=self._model, reader=self._reader),
-                in_shardings=(self._placement.replicated, self._placement.by_example),
-                out_shardings=self._placement.by_example,
-                compiler_options=self._placement.compiler_options,
-            )
-        if labels is not None:
-            batch = batch | {"label": labels}
-        out = self._steps[k](self._variables, self._placement.put_batch(batch))
-        out = jax.tree.map(local_rows, out)
-        if labels is None:
-            return out
-        scores = np.take_along_axis(out["probabilities"], labels[:, np.newaxis], axis=1)
-        return {"classes": labels[:, np.newaxis], "scores": scores, "cams": out["cams"][..., None]}
+        if isinstance(threshold, str):
+            threshold = localization.own_threshold(score_map)
+        boxes, parts, peaks = localization.find_objects(
+            score_map,
+            threshold,
+            size,
+            max_objects=0 if label in self._background else max_objects,
+            smallest=smallest,
+        )
+        return Localization(
+            label,
+            self.class_names[label],
+            score,
+            boxes,
+            score_map,
+            threshold,
+            score * peaks,
+            parts,
+        )
 
     def _batches(
         self, images: Iterable[Picture], labels: Iterable[int] | None
-    ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[str, np.ndarray]]]:
-        """Groups pictures into batches of one shape: originals, labels, what the network takes."""
-        size, batch_size = self._config.data.crop_size, self._config.eval.batch_size
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[int, np.ndarray]]]:
+        """Groups pictures into batches: originals, labels, and what the network takes by size."""
+        batch_size = self._batch_size
         originals: list[np.ndarray] = []
-        batch = np.zeros((batch_size, size, size, 3), np.uint8)
+        batch = {
+            size: np.zeros((batch_size, size, size, 3), np.uint8) for size in self._views.sizes
+        }
         wanted = None if labels is None else np.zeros(batch_size, np.int32)
         pairs = ((image, None) for image in images)
         if labels is not None:
             pairs = zip(images, labels, strict=True)
         for image, label in pairs:
             original = as_array(image)
-            batch[len(originals)] = fit(original, size)
+            for size, rows in batch.items():
+                rows[len(originals)] = fit(original, size)
             if wanted is not None:
                 wanted[len(originals)] = self._check_label(label)
             originals.append(original)
             if len(originals) == batch_size:
-                yield originals, wanted, {"image": batch.copy()}
+                yield originals, wanted, {size: rows.copy() for size, rows in batch.items()}
                 originals = []
         if originals:
-            yield originals, wanted, {"image": batch}
+            yield originals, wanted, batch
 
     def _check_label(self, label: int) -> int:
         if not 0 <= label < len(self.class_names):
@@ -276,12 +299,19 @@ def as_array(image: Picture) -> np.ndarray:
     return read_picture(image)
 
 
-def _threshold(config: ml_collections.ConfigDict, workdir: epath.Path | None) -> float:
-    """Returns the threshold asked for, else the one found on validation, else the fixed one."""
+def validated_threshold(
+    config: ml_collections.ConfigDict, workdir: epath.Path | None
+) -> float | None:
+    """Returns the threshold asked for, else the one found on validation; None if there is neither.
+
+    Args:
+      config: of the run.
+      workdir: of the run, where its `results.json` is; None: unknown.
+    """
     if config.predict.threshold is not None:
         return config.predict.threshold
     if workdir is not None and (workdir / "results.json").exists():
         figures: dict[str, Any] = json.loads((workdir / "results.json").read_text())
         if (oracle := figures.get("validation", {}).get("oracle")) is not None:
             return oracle["threshold"]
-    return config.eval.threshold
+    return None

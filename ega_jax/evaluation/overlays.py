@@ -51,6 +51,8 @@ def pictures(
 ) -> dict[str, np.ndarray]:
     """Draws evaluated images as the paper's Fig. 5 (boxes) and, with masks, Fig. 6.
 
+    Images of classes without an object are left out.
+
     Args:
       source: the split.
       examples: by index, from `Evaluator.score`.
@@ -62,6 +64,8 @@ def pictures(
     """
     tiles: dict[str, list[np.ndarray]] = {}
     for index, example in examples.items():
+        if not source.has_object(index):
+            continue
         shown = drawing.enlarge(example.image, 192)
         scale = len(shown) / len(example.image)
         size = len(example.image)

@@ -19,6 +19,8 @@
 | `mask_iou` | of these pixels with the true mask, 0 to 1 |
 | `mask_pointing_game`, ... | as the four above, with the mask for the boxes |
 
+An image of a class without an object (`data.background_classes`) has empty cells from `threshold`
+on.
 Columns that the split cannot give (no classifier, boxes, masks; `top5` of at most five classes) are
 absent. The threshold is that of CorLoc's `val` in `results.json`, or the fixed one if there is no
 validation split. The mask's has the best IoU of all masks of the validation split together, or is
@@ -27,7 +29,8 @@ the fixed one too.
 `per_class_<split>.csv` has a line for every class with an image, in the order of the labels:
 `label`, `class`, `images`, then in percent `top1_cls_err`, `top5_cls_err`, `corloc_err` and
 `top1_loc_err`, the latter at the threshold above (that in `results.json` is at its own), `mean_iou`
-and `mean_mask_iou`, 0 to 1, and in percent the means of `pointing_game` and the columns like it.
+and `mean_mask_iou`, 0 to 1, and in percent the means of `pointing_game` and the columns like it;
+empty where they are empty for every image.
 """
 
 import csv
@@ -40,7 +43,7 @@ import numpy as np
 
 from ega_jax import localization
 from ega_jax.data.source import Source
-from ega_jax.evaluation.scores import Scores
+from ega_jax.evaluation.scores import Scores, has_objects
 from ega_jax.runtime import files
 
 Table = dict[str, Any]  # columns of equal length, by name
@@ -61,7 +64,7 @@ def per_image(
       mask_threshold: of the masks, one of those counted; None: the same.
 
     Returns:
-      The columns, as arrays `[N]`.
+      The columns, as arrays `[N]`; masked where cells are empty.
     """
     rows = scores.records.to_arrays()
     index = rows["index"]
@@ -72,16 +75,19 @@ def per_image(
     if scores.classified:
         names = ("prediction", "probability", "top1", "top5")
         result |= {name: rows[name] for name in names if name in rows}
+    located: Table = {}
     if scores.boxes is not None:
-        result |= _boxes(scores, source, rows, threshold)
-        result |= _pointing(rows["in_boxes"], "")
+        located |= _boxes(scores, source, rows, threshold)
+        located |= _pointing(rows["in_boxes"], "")
     if scores.pixels is not None:
         at = threshold if mask_threshold is None else mask_threshold
         bin_of = int(np.abs(scores.pixels.thresholds - at).argmin())
         ious = localization.mask_ious(rows["foreground"], rows["background"], bin_of)
-        result |= {"mask_threshold": np.full(len(index), at), "mask_iou": ious}
-        result |= _pointing(rows["in_masks"], "mask_")
-    return result
+        located |= {"mask_threshold": np.full(len(index), at), "mask_iou": ious}
+        located |= _pointing(rows["in_masks"], "mask_")
+    if not (has_object := has_objects(rows)).all():
+        located = {name: np.ma.array(x, mask=~has_object) for name, x in located.items()}
+    return result | located
 
 
 def _pointing(outcomes: np.ndarray, prefix: str) -> Table:
@@ -97,8 +103,10 @@ def _boxes(
     boxes = outcomes.largest_at(threshold)
     side = int(rows["map_size"][0])
     sizes = np.asarray(source.image_sizes)[rows["index"]]
-    ious = np.empty(len(boxes))
+    ious = np.zeros(len(boxes))
     for i, index in enumerate(rows["index"]):
+        if not source.has_object(index):
+            continue
         truths = localization.scale_boxes(source.boxes[index], sizes[i], side)
         ious[i] = localization.box_ious(boxes[i : i + 1], truths).max()
     corners = localization.boxes_in_images(boxes, (side, side), sizes)
@@ -122,8 +130,13 @@ def per_class(images: Table, class_names: Sequence[str]) -> Table:
     used = np.flatnonzero(numbers)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        sums = np.bincount(labels, np.asarray(values, np.float64), minlength=len(class_names))
-        return sums[used] / numbers[used]
+        there = ~np.ma.getmaskarray(values)
+        known = np.bincount(labels[there], minlength=len(class_names))[used]
+        values = np.asarray(values, np.float64)[there]
+        sums = np.bincount(labels[there], values, minlength=len(class_names))[used]
+        if known.all():
+            return sums / known
+        return np.ma.array(sums / np.maximum(known, 1), mask=known == 0)
 
     result: Table = {
         "label": used,
@@ -152,7 +165,9 @@ def worst(classes: Table) -> str:
     lines = []
     for name in ("top1_cls_err", "corloc_err"):
         if name in classes:
-            order = np.argsort(-classes[name], kind="stable")[:_WORST]
+            errors = np.ma.filled(classes[name], -np.inf)
+            order = np.argsort(-errors, kind="stable")[:_WORST]
+            order = [i for i in order if errors[i] > -np.inf]
             few = ", ".join(f"{classes['class'][i]} {classes[name][i]:.1f}" for i in order)
             lines.append(f"  worst classes, {name}: {few}")
     return "\n".join(lines)
@@ -169,5 +184,6 @@ def write_csv(path: str | os.PathLike, table: Table) -> None:
 
 def _texts(name: str, column: np.ndarray) -> list[Any]:
     if column.dtype.kind == "f":
-        return [format(value, _FORMATS.get(name, ".6f")) for value in column.tolist()]
+        form = _FORMATS.get(name, ".6f")
+        return ["" if value is None else format(value, form) for value in column.tolist()]
     return column.astype(int).tolist() if column.dtype.kind == "b" else column.tolist()

@@ -56,11 +56,16 @@ class Scores:
     @classmethod
     def empty(cls, source: Source, thresholds: np.ndarray) -> "Scores":
         """Returns the counts of no image, of the kinds that `source` can be scored with."""
+        objects = not source.background.issuperset(source.labels.tolist())
+        boxes, masks = (
+            objects and source.boxes is not None,
+            objects and source.load_mask is not None,
+        )
         return cls(
-            boxes=None if source.boxes is None else localization.BoxCounts(thresholds),
-            pixels=None if source.load_mask is None else localization.PixelCounts(thresholds),
-            in_boxes=None if source.boxes is None else localization.PointingCounts(),
-            in_masks=None if source.load_mask is None else localization.PointingCounts(),
+            boxes=localization.BoxCounts(thresholds) if boxes else None,
+            pixels=localization.PixelCounts(thresholds) if masks else None,
+            in_boxes=localization.PointingCounts() if boxes else None,
+            in_masks=localization.PointingCounts() if masks else None,
             records=Records(),
         )
 
@@ -80,7 +85,9 @@ class Scores:
         * of boxes `highest`, `largest` and `correct` (`localization.BoxOutcomes`);
         * of masks `foreground` and `background` (`localization.PixelCounts`), with 1000 thresholds
           4 KB for each image, or 8 KB if the map is wider than 256 pixels;
-        * `in_boxes` and `in_masks` (`localization.pointing_outcome`), of the one and the other.
+        * `in_boxes` and `in_masks` (`localization.pointing_outcome`), of the one and the other;
+        * `has_object`, where the split has classes without: an image of these is classified, and
+          what its row says of boxes and masks is filling that nothing counts.
 
         Args:
           source: the split.
@@ -107,6 +114,13 @@ class Scores:
         """
         side = size or len(cam)
         boxes, masks = None, (None, None)
+        if not source.has_object(index):  # every row has the same columns: see `add`
+            nothing = np.zeros((side, side), bool)
+            if self.boxes is not None:
+                boxes = np.array([[0, 0, side - 1, side - 1]])
+            if self.pixels is not None:
+                masks = nothing, nothing
+            return localization.ImageMap(cam, size, boxes, *masks)
         if self.boxes is not None:
             boxes = localization.scale_boxes(source.boxes[index], source.image_sizes[index], side)
         if self.pixels is not None:
@@ -142,17 +156,22 @@ class Scores:
         if single is not None:
             self.cropped += 1
             self.top1_single += bool(single.argmax() == label)
+        has_object = source.has_object(index)
+        if source.background:
+            row["has_object"] = has_object
         if self.boxes is not None:
-            self.boxes.add_outcome(outcome.boxes, top1, top5)
+            if has_object:
+                self.boxes.add_outcome(outcome.boxes, top1, top5)
+                self.in_boxes.add_outcome(outcome.in_boxes)
             row |= localization.pack(outcome.boxes, len(self.boxes.thresholds), size)
-            self.in_boxes.add_outcome(outcome.in_boxes)
             row["in_boxes"] = outcome.in_boxes
         if self.pixels is not None:
-            self.pixels.add_outcome(*outcome.pixels)
+            if has_object:
+                self.pixels.add_outcome(*outcome.pixels)
+                self.in_masks.add_outcome(outcome.in_masks)
             kind = np.min_scalar_type(size**2)
             pixels = (part.astype(kind) for part in outcome.pixels)
             row |= zip(("foreground", "background"), pixels, strict=True)
-            self.in_masks.add_outcome(outcome.in_masks)
             row["in_masks"] = outcome.in_masks
         if self.records is not None:
             self.records.add(index, **row)
@@ -212,13 +231,14 @@ class Scores:
     def _upright_max_box_acc_v2(self) -> float:
         """Computes MaxBoxAccV2 with inverted maps counted as wrong, from the records."""
         rows = self.records.to_arrays()
-        upright = rows["in_boxes"][:, localization.OUTSIDE] == 0
+        located = has_objects(rows)
+        upright = (rows["in_boxes"][:, localization.OUTSIDE] == 0) & located
         if not upright.any():
             return 0.0
         outcomes = localization.BoxOutcomes.of_rows(rows, self.boxes.thresholds)
         unasked = np.zeros(len(upright), bool)  # classes have no part in it
         (counts,) = outcomes.weighted(upright[None].astype(np.float32), unasked, unasked)
-        return float(counts.max_box_acc_v2() * upright.mean())
+        return float(counts.max_box_acc_v2() * upright.sum() / located.sum())
 
     def figures(self, threshold: float, validation: "Scores | None" = None) -> dict[str, Any]:
         """Computes every metric that the split allows, in percent.
@@ -260,6 +280,11 @@ class Scores:
             if (pointing := getattr(self, name)) is not None:
                 result[name] = pointing.figures()
         return result
+
+
+def has_objects(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Says of the rows of records which images have something to localize: `[N]` bool."""
+    return rows.get("has_object", np.ones(len(rows["index"]), bool))
 
 
 def _counts() -> list[str]:

@@ -44,6 +44,13 @@ from ega_jax.localization.boxes import (
 from ega_jax.localization.images import ImageMap, ImageOutcome, score_image
 from ega_jax.localization.iou import box_ious, scale_boxes
 from ega_jax.localization.mask_metrics import PixelCounts, mask_ious, weighted_pixels
+from ega_jax.localization.objects import (
+    SMALLEST,
+    Objects,
+    find_objects,
+    own_threshold,
+    region_in_image,
+)
 from ega_jax.localization.outcomes import BoxOutcomes, pack
 from ega_jax.localization.pointing import (
     OUTSIDE,
@@ -70,9 +77,11 @@ __all__ = [
     "ImageMap",
     "ImageOutcome",
     "OUTSIDE",
+    "Objects",
     "POINTING",
     "PixelCounts",
     "PointingCounts",
+    "SMALLEST",
     "ThresholdBoxes",
     "UNITS",
     "box_ious",
@@ -80,12 +89,15 @@ __all__ = [
     "boxes_at_thresholds",
     "boxes_in_images",
     "check_score_map",
+    "find_objects",
     "largest_box",
     "mask_ious",
     "object_boxes",
+    "own_threshold",
     "pack",
     "pointing_outcome",
     "quantize",
+    "region_in_image",
     "region_of",
     "resize_map",
     "scale_boxes",

@@ -21,7 +21,7 @@ from etils import epath
 from ega_jax import localization
 from ega_jax.config import build
 from ega_jax.config.check import check
-from ega_jax.data.source import Source
+from ega_jax.data.source import Source, with_objects
 from ega_jax.evaluation import centre, drawing
 from ega_jax.runtime import files
 
@@ -71,15 +71,16 @@ def inspect(
 
     Returns:
       The figures: those of `summarize`, and where boxes are known `box_area`, quantiles of the
-      largest box's share of its image, `centred_box` and, with masks too, `mask_as_map`. All
-      shares and accuracies in percent.
+      largest box's share of its image, `centred_box` and, with masks too, `mask_as_map`, without
+      the images of classes without an object. All shares and accuracies in percent.
     """
     figures = summarize(source)
-    if source.boxes is not None:
-        figures["box_area"] = box_area_quantiles(source)
-        figures["centred_box"] = best_centred_box(source, map_size)
-        if source.load_mask is not None:
-            figures["mask_as_map"] = score_masks(source, grid, map_size)
+    located = with_objects(source)
+    if located is not None and located.boxes is not None:
+        figures["box_area"] = box_area_quantiles(located)
+        figures["centred_box"] = best_centred_box(located, map_size)
+        if located.load_mask is not None:
+            figures["mask_as_map"] = score_masks(located, grid, map_size)
     path = epath.Path(output_dir) / source.name.replace("/", "_")
     drawing.save_png(path.with_suffix(".png"), contact_sheet(source, num_tiles))
     files.write_json(path.with_suffix(".json"), figures)

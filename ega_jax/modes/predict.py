@@ -27,9 +27,9 @@ def predict(
     """Finds the classes and boxes of pictures.
 
     Writes into the workdir `predictions.json` (`image_id`, `class`, `class_name`, `score` in
-    [0, 1], `box` xyxy in pixels of the picture, `threshold`; what was skipped, and which files were
-    no pictures), and `predictions/<image id>.png`, with heat map and boxes; if asked for,
-    `maps/<image id>.png` and `masks/<image id>.png` too.
+    [0, 1], `box` xyxy in pixels of the picture or null for a class without an object, `threshold`;
+    what was skipped, and which files were no pictures), and `predictions/<image id>.png`, with heat
+    map and boxes; if asked for, `maps/<image id>.png` and `masks/<image id>.png` too.
 
     Args:
       config: of the run that trained the model, but for the fields of `store.FREE`.
@@ -61,7 +61,11 @@ def predict(
     skipped: list[dict] = []
     predictions = []
     found = localizer.each(
-        pictures.read(skipped), top_k=config.predict.top_k, boxes=config.predict.boxes
+        pictures.read(skipped),
+        top_k=config.predict.top_k,
+        boxes=config.predict.boxes,
+        max_objects=config.predict.max_objects,
+        smallest=config.predict.smallest,
     )
     for classes in found:
         image_id, picture = pictures.next_done()
@@ -111,17 +115,20 @@ class _Waiting:
 
 
 def _entries(image_id: str, found: Localization) -> list[dict]:
-    """Returns what `predictions.json` says of a class in a picture: an entry for each box."""
+    """Returns what `predictions.json` says of a class in a picture: an entry for each box.
+
+    A class without an object has one entry, whose box is None.
+    """
     return [
         {
             "image_id": image_id,
             "class": found.label,
             "class_name": found.class_name,
             "score": found.score,
-            "box": box.tolist(),
+            "box": box,
             "threshold": found.threshold,
         }
-        for box in found.boxes
+        for box in found.boxes.tolist() or [None]
     ]
 
 
@@ -137,14 +144,15 @@ def _save(
     if config.predict.save_maps:
         drawing.save_png(workdir / "maps" / f"{image_id}.png", np.rint(255 * grey).astype(np.uint8))
     if config.predict.save_masks:
-        mask = np.where(grey > found.threshold, 255, 0).astype(np.uint8)
+        inside = (grey > found.threshold) & bool(len(found.boxes))
+        mask = np.where(inside, 255, 0).astype(np.uint8)
         drawing.save_png(workdir / "masks" / f"{image_id}.png", mask)
 
 
 def _draw(path: epath.Path, picture: np.ndarray, classes: list[Localization]) -> None:
     """Writes a picture with the heat map of its best class and the boxes of all."""
     best = classes[0]
-    overlay = drawing.heat_map(picture, best.score_map)
+    overlay = drawing.heat_map(picture, best.score_map) if len(best.boxes) else picture
     boxes = np.concatenate([found.boxes for found in classes])
     overlay = drawing.draw_boxes(overlay, boxes, drawing.BLUE)
     drawing.save_png(path, drawing.caption(overlay, f"{best.class_name} {best.score:.2f}"))

@@ -24,7 +24,7 @@ from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import untrained
 from ega_jax.modes.evaluate import evaluate
-from ega_jax.runtime import devices, distributed, files, lock
+from ega_jax.runtime import devices, distributed, files, lock, memory
 from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.sharding import Placement
@@ -71,6 +71,7 @@ def train(
       WeightFileError: the pretrained weights are damaged or of another network.
       NonFiniteLoss: a loss term is not finite; the last good checkpoint is kept.
       WorkdirInUseError: another process trains there.
+      OutOfMemoryError: a device has not enough memory; names the fields that help.
       SystemExit: with code `STOPPED`, after saving, when told to stop by SIGTERM or SIGINT.
     """
     began = time.monotonic()
@@ -133,7 +134,8 @@ class Trainer:
             store.check_data(workdir, self.source.class_names, self.facts)
         if config.data.cache == "memory":
             cache.check_fits(self.source, config.data.resize_size)
-        facts = DataFacts(self.source.num_classes, len(self.source))
+        names = self.source.class_names
+        facts = DataFacts(len(names), len(self.source), names)
         self.config = config = batch_size.settle(config, facts, self.placement)
         self.total_steps = build.total_steps(config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
@@ -145,7 +147,7 @@ class Trainer:
         )
         self._check_head_modules()
         self.entropy_share = build.entropy_share(config, len(self.source))
-        self.step = jit_train_step(config, model, tx, self.placement, self.entropy_share)
+        self.step = jit_train_step(config, model, tx, self.placement, self.entropy_share, names)
         self.images_per_second = 0.0
 
     def _settle(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -246,6 +248,7 @@ class Trainer:
         with (
             contextlib.closing(batches),
             contextlib.closing(profiler),
+            memory.told(self._when_memory_is_short()),
             distributed.stop_signal() as told_to_stop,
         ):
             for step, batch in enumerate(batches, start=first + 1):
@@ -276,12 +279,21 @@ class Trainer:
         self.images_per_second = progress.overall()
         return state
 
+    def _when_memory_is_short(self) -> str:
+        config = self.config
+        return (
+            f"lower config.batch_size={config.batch_size}; or go through the batch in more parts "
+            f"than config.accumulate={config.accumulate}; or keep less for the backward pass than "
+            f"config.remat={config.remat}, which a run that has begun may change"
+        )
+
     def validate(
         self, state: steps.TrainState, saved: Checkpoints, writer: Any, maps: Any = None
     ) -> Scores:
         """Scores the validation split, logs it, and saves the state if it is the best so far."""
         step = int(state.step)
-        scores, _ = self.evaluator.score(variables_of(state), self.sources["val"], maps=maps)
+        with memory.told(f"lower config.eval.batch_size={self.config.eval.batch_size}"):
+            scores, _ = self.evaluator.score(variables_of(state), self.sources["val"], maps=maps)
         figures = flatten(scores.figures(self.config.eval.threshold))
         figures["selection"] = scores.selection
         writer.write_scalars(step, {f"val/{name}": value for name, value in figures.items()})

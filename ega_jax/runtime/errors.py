@@ -5,7 +5,8 @@ class UserError(Exception):
     """Something that whoever runs the program can mend; says what is wrong, where, and the remedy.
 
     Each room has its own kind: `ConfigError`, `data.source.DataError`,
-    `runtime.checkpoints.CheckpointError`, `models.weights.files.WeightFileError`,
+    `runtime.checkpoints.CheckpointError`, `runtime.memory.OutOfMemoryError`,
+    `models.weights.files.WeightFileError`,
     `training.progress.NonFiniteLoss`.
     """
 

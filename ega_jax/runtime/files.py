@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
 from etils import epath
@@ -46,3 +47,14 @@ def free_bytes(folder: str | os.PathLike) -> int | None:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
+
+
+def write_chunks(path: str | os.PathLike, chunks: Iterable[str]) -> None:
+    """Writes text as UTF-8, in the memory of one part of it; see `write_bytes`."""
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f".{path.name}.tmp"
+    with aside.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk.encode())
+    aside.replace(path)

@@ -84,6 +84,8 @@ class Objective:
         scaled by them, its units 1/255 there, as in the released code. None: on pixels.
       ce_weight: of both passes' losses of the method. Paper: 1. / The released code: 0.5, a mean.
       remat: what the passes keep for going back, a key of `remat.POLICIES`.
+      background: labels of classes without an object: their maps have no entropy to be lowered, so
+        both entropy terms of their images are 0.
 
     Raises:
       ValueError: `fast` with an attack that it cannot make.
@@ -98,6 +100,7 @@ class Objective:
     attack_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     ce_weight: float = 1.0
     remat: str = "none"
+    background: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses `fast` with what the clean pass's gradient does not give."""
@@ -209,6 +212,9 @@ class Objective:
                 probability=self.entropy.probability,
                 reduction=self.entropy.reduction,
             )
+            if self.background:
+                nothing_there = jnp.isin(batch["label"], jnp.array(self.background))
+                entropy = jnp.where(nothing_there, 0.0, entropy)
             terms[f"entropy_{name}"] = entropy
             weight = factor if entropy_share is None else factor * entropy_share
             total = total + weight * entropy

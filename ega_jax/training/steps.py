@@ -132,6 +132,26 @@ def eval_step(
     return {"probabilities": jax.nn.softmax(seen.logits), "cams": maps[..., 0]}
 
 
+def maps_step(
+    variables: dict, batch: dict[str, jax.Array], *, model: nn.Module, reader: Reader
+) -> dict[str, jax.Array]:
+    """Classifies a batch and draws the maps of several given classes of each image.
+
+    Args:
+      variables: `params` and `batch_stats`.
+      batch: `image` `[B, H, W, 3]` uint8 and `classes` `[B, K]` int32.
+      model: the network.
+      reader: reads maps off it.
+
+    Returns:
+      `scores` `[B, K]` of these classes and `cams` `[B, h, w, K]`, float32.
+    """
+    seen = view(variables, batch["image"], model)
+    probabilities = jax.nn.softmax(seen.logits)
+    scores = jnp.take_along_axis(probabilities, batch["classes"], axis=1)
+    return {"scores": scores, "cams": reader(seen, batch["classes"])}
+
+
 def crops_step(
     variables: dict, batch: dict[str, jax.Array], *, model: nn.Module
 ) -> dict[str, jax.Array]:

@@ -203,6 +203,16 @@ IMPOSSIBLE = [
     ("eval.pictures", -1),
     ("eval.bootstrap", -1),
     ("predict.top_k", 0),
+    ("predict.max_objects", 0),
+    ("predict.smallest", 1.5),
+    ("predict.size", 16),
+    ("predict.scales", ()),
+    ("predict.scales", (1.0, 0.0)),
+    ("annotate.format", "coco,pascal"),
+    ("annotate.format", ""),
+    ("annotate.regions", "bitmap"),
+    ("annotate.images", "move"),
+    ("annotate.min_confidence", -0.1),
     ("predict.threshold", 1.0),
 ]
 

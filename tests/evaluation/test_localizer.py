@@ -7,8 +7,10 @@ from PIL import Image
 import ega_jax
 from ega_jax import Localizer, localization
 from ega_jax.data.source import DataError
+from ega_jax.evaluation import localizer as localizers
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.memory import OutOfMemoryError
 from tests.helpers.runs import tiny
 
 
@@ -119,6 +121,8 @@ def test_a_checkpoint_can_be_given_too(tiny_run, pictures):
         (lambda x: x.localize(["/nowhere.png"]), DataError, "/nowhere.png"),
         (lambda x: x.localize([np.zeros((9, 9, 3), np.uint8)], [10]), ValueError, "label 10"),
         (lambda x: x.localize([], boxes="some"), ValueError, "boxes='some'"),
+        (lambda x: x.localize([], max_objects=0), ValueError, "max_objects=0"),
+        (lambda x: x.localize([], threshold="best"), ValueError, "threshold='best'"),
         (lambda x: list(x.each([], top_k=11)), ConfigError, "top_k=11: the model has 10"),
         (lambda x: Localizer.load("/nowhere"), ConfigError, "/nowhere"),
     ],
@@ -132,3 +136,50 @@ def test_the_front_door_has_these_names_only():
     assert ega_jax.Localizer is Localizer
     with pytest.raises(AttributeError, match="no attribute 'Detector'"):
         ega_jax.Detector  # noqa: B018
+
+
+def test_sizes_and_mirrored_pictures_are_averaged(tiny_run, pictures):
+    fields = {"predict.size": 64, "predict.scales": (1.0, 0.5), "predict.flip": True}
+    fields["eval.map_size"] = 40
+    both = Localizer.load(tiny_run[0], config=tiny(**fields))
+    few = pictures[:3]
+    labels = [1, 2, 3]
+    maps, scores = [], []
+    for size in (64, 32):
+        one = Localizer.load(
+            tiny_run[0], config=tiny(**{"predict.size": size, "eval.map_size": 40})
+        )
+        for mirrored in (False, True):
+            # Mirrored as the network sees it: what it was resized to.
+            shown = [localizers.fit(picture, size) for picture in few]
+            found = one.localize([x[:, ::-1] if mirrored else x for x in shown], labels)
+            maps.append([f.score_map[:, ::-1] if mirrored else f.score_map for f in found])
+            scores.append([f.score for f in found])
+    for i, found in enumerate(both.localize(few, labels)):
+        expected = localization.score_map(np.mean([view[i] for view in maps], axis=0), 40)
+        np.testing.assert_allclose(found.score_map, expected, atol=1e-4)
+        assert found.score == pytest.approx(np.mean([view[i] for view in scores]), rel=1e-4)
+        assert found.boxes[0][2] < few[i].shape[1] and found.boxes[0][3] < few[i].shape[0]
+    for classes in both.each(few, top_k=4):
+        assert [one.score for one in classes] == sorted((o.score for o in classes), reverse=True)
+        assert len({one.label for one in classes}) == 4
+
+
+def test_several_objects_with_their_confidences(localizer, pictures):
+    for one in localizer.localize(pictures, threshold=0.6, max_objects=3, smallest=0.05):
+        assert 1 <= len(one.boxes) <= 3
+        assert one.confidences[0] <= one.score and len(one.confidences) == len(one.boxes)
+        assert set(np.unique(one.parts)) == set(range(len(one.boxes) + 1))
+    (own,) = localizer.localize(pictures[:1], threshold="own")
+    assert own.threshold == pytest.approx(localization.own_threshold(own.score_map))
+
+
+def test_memory_that_does_not_suffice_is_told_in_a_line(localizer, pictures, monkeypatch):
+    import jax
+
+    def exhausted(*args):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nx")
+
+    monkeypatch.setitem(localizer._views._steps, "label", exhausted)
+    with pytest.raises(OutOfMemoryError, match="lower config.eval.batch_size=8.*9 bytes"):
+        localizer.localize(pictures[:1], [0])

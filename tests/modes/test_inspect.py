@@ -92,6 +92,18 @@ def test_figures_that_the_split_cannot_give_are_absent(tmp_path):
     assert len(inspect.table(figures).splitlines()) == 1
 
 
+def test_images_of_classes_without_an_object_have_no_figures(tmp_path):
+    source = squares([(8, 8), (0, 0)] * 3)
+    boxes = tuple(x if i % 2 == 0 else x[:0] for i, x in enumerate(source.boxes))
+    source = dataclasses.replace(source, boxes=boxes, background=frozenset([1]))
+    figures = inspect.inspect(source, grid=8, map_size=SIZE, output_dir=tmp_path)
+    assert figures["images"] == 6 and figures["centred_box"]["corloc"] == 100.0
+    assert set(figures["box_area"].values()) == {25.0}
+    alone = dataclasses.replace(source, background=frozenset([0, 1]))
+    figures = inspect.inspect(alone, grid=8, map_size=SIZE, output_dir=tmp_path)
+    assert set(figures) == {"name", "images", "images_per_class"}
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_creatures_are_a_fair_task(split):
     """A map that knows the mask is right, a box that knows nothing is wrong."""

@@ -20,6 +20,7 @@ from ega_jax.models.weights.files import WeightFileError, write_safetensors
 from ega_jax.modes import evaluate, train
 from ega_jax.runtime import checkpoints, sharding
 from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.memory import OutOfMemoryError
 from ega_jax.training import progress
 from tests.helpers import plain_states
 from tests.helpers.paths import ROOT
@@ -359,3 +360,15 @@ def test_weights_that_do_not_fit_stop_the_run_at_its_start(tmp_path):
     with pytest.raises(WeightFileError, match="does not fit VGG16 .*of another shape: features.1"):
         train.train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_training_out_of_memory_names_the_fields_that_help(tmp_path, monkeypatch):
+    def exhausted(*args):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nx")
+
+    monkeypatch.setattr(train, "jit_train_step", lambda *args: exhausted)
+    with pytest.raises(OutOfMemoryError) as error:
+        train.train(tiny(accumulate=2), str(tmp_path))
+    assert "\n" not in str(error.value)
+    for field in ("batch_size=8", "accumulate=2", "remat=none"):
+        assert f"config.{field}" in str(error.value)

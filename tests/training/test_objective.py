@@ -361,3 +361,36 @@ def test_random_start_on_scaled_images():
 def test_an_attack_needs_the_auxiliary_branch():
     with pytest.raises(ValueError, match="dual=True"):
         run(PAPER, tiny.TinyNet(dual=False), float_batch())
+
+
+def test_classes_without_an_object_have_no_entropy_terms():
+    batch = float_batch()
+    batch["label"] = np.arange(tiny.BATCH, dtype=np.int32) % tiny.CLASSES
+    model = tiny.TinyNet(dual=True)
+    ega = dataclasses.replace(PAPER, background=(1, 3))
+    _, whole, _ = run(PAPER, model, batch)
+    _, without, _ = run(ega, model, batch)
+    for term in ("entropy_clean", "entropy_adv"):
+        assert 0 < without[term] < whole[term]
+    assert without["loss_clean"] < whole["loss_clean"]
+    assert without["ce_clean"] == pytest.approx(whole["ce_clean"])  # classified as the others
+    # Of such images alone nothing is left of the entropy, and the gradient is that without it.
+    batch["label"][:] = 3
+    grads, sums, _ = run(ega, model, batch)
+    plain, _, _ = run(Objective(attack=ONE_STEP), model, batch)
+    assert sums["entropy_clean"] == sums["entropy_adv"] == 0
+    tiny.assert_trees_close(grads, plain)
+
+
+def test_without_such_classes_the_program_is_the_same():
+    model, batch = tiny.TinyNet(dual=True), float_batch()
+    state = tiny.variables(model)
+
+    def program(ega):
+        lowered = jax.jit(functools.partial(ega.loss_and_grads, model)).lower(
+            state["params"], {k: v for k, v in state.items() if k != "params"}, batch, KEY
+        )
+        return lowered.as_text()
+
+    assert program(PAPER) == program(dataclasses.replace(PAPER, background=()))
+    assert program(PAPER) != program(dataclasses.replace(PAPER, background=(1,)))

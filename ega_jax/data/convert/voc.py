@@ -20,8 +20,8 @@ def read_voc(folder: str, images: str, names_file: str | None = None) -> Annotat
     Args:
       folder: of the XML files, searched through all its folders.
       images: of the pictures, each at the path of its XML file or where `filename` says.
-      names_file: a list such as `ImageSets/Main/train.txt`, the first word of whose lines is the
-        name of an XML file without its end; None: all files.
+      names_file: a list such as `ImageSets/Main/train.txt`, whose lines, or the first words of
+        them, are names of XML files without their end; None: all files.
 
     Raises:
       DataError: a file is no such annotation; names it.
@@ -34,7 +34,8 @@ def read_voc(folder: str, images: str, names_file: str | None = None) -> Annotat
     if not files:
         raise DataError(f"{folder} holds no .xml file")
     if names_file is not None:
-        wanted = [line.split()[0] for line in read_lines(names_file) if line.strip()]
+        lines = [line.strip() for line in read_lines(names_file) if line.strip()]
+        wanted = [line if line in files else line.split()[0] for line in lines]
         if lacking := [name for name in wanted if name not in files]:
             raise DataError(f"{names_file}: no {lacking[0]}.xml in {folder}")
         files = {name: files[name] for name in wanted}

@@ -13,7 +13,10 @@ CLASSES_FILE = "class_names.txt"
 
 
 def read_split(
-    metadata: str | os.PathLike, class_names: Sequence[str] | None, num_classes: int | None
+    metadata: str | os.PathLike,
+    class_names: Sequence[str] | None,
+    num_classes: int | None,
+    background: Sequence[str] = (),
 ) -> tuple[Metadata, tuple[str, ...]]:
     """Reads the metadata of a split and settles which classes there are.
 
@@ -21,6 +24,7 @@ def read_split(
       metadata: as in `folder_source`.
       class_names: as in `folder_source`.
       num_classes: as in `folder_source`.
+      background: as in `folder_source`.
 
     Returns:
       The metadata and the names of the classes.
@@ -43,7 +47,9 @@ def read_split(
                 f"num_classes={num_classes} but {len(class_names)} class names; leave one out"
             )
         num_classes = len(class_names)
-    split = read_metadata(metadata, num_classes)
+    names = class_names or list(map(str, range(num_classes or 0)))
+    boxless = frozenset(names.index(name) for name in background if name in names)
+    split = read_metadata(metadata, num_classes, boxless)
     if class_names is None:
         class_names = map(str, range(num_classes or int(split.labels.max()) + 1))
     return split, tuple(class_names)

@@ -31,6 +31,7 @@ def open_split(
     check_files: bool = True,
     apply_exif: bool = True,
     on_bad: str = REFUSE,
+    background: Sequence[str] = (),
 ) -> Source | None:
     """Opens a split of a data set in folders.
 
@@ -46,6 +47,7 @@ def open_split(
       check_files: as in `folder_source`.
       apply_exif: as in `folder_source`.
       on_bad: as in `folder_source`.
+      background: as in `folder_source`.
 
     Returns:
       The split; None if it does not exist and is not `train`.
@@ -72,6 +74,7 @@ def open_split(
             mask_values=mask_values,
             name=f"{os.path.basename(os.path.normpath(metadata))}/{split}",
             num_classes=None if class_names else num_classes,
+            background=background,
             **common,
         )
     folder = tree_folder(root, split)
@@ -98,6 +101,7 @@ def folder_source(
     check_files: bool = True,
     apply_exif: bool = True,
     on_bad: str = REFUSE,
+    background: Sequence[str] = (),
 ) -> Source:
     """Makes a data set of a folder of images and the field's metadata (see `metadata.py`).
 
@@ -117,6 +121,7 @@ def folder_source(
         where its boxes and masks are given for the stored pixels.
       on_bad: what to do about images that cannot be used: `headers.REFUSE`; `SKIP`: decode each at
         start, and return those that fail as `unusable`; `SKIP_AGAIN`: the same without decoding.
+      background: names of classes without an object, whose images need no box.
 
     Returns:
       The split, with boxes, masks or both, as the metadata has them.
@@ -126,7 +131,7 @@ def folder_source(
       ValueError: `class_names` and `num_classes` disagree.
     """
     name = name or os.path.basename(os.path.normpath(metadata))
-    split, class_names = read_split(metadata, class_names, num_classes)
+    split, class_names = read_split(metadata, class_names, num_classes, background)
     paths = [os.path.join(images or "", image_id) for image_id in split.image_ids]
     headers = None
     if check_files and images is not None:

@@ -71,12 +71,17 @@ class Metadata:
         return tuple(np.split(grouped, np.cumsum(counts)[:-1]))
 
 
-def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> Metadata:
+def read_metadata(
+    folder: str | os.PathLike,
+    num_classes: int | None = None,
+    boxless: frozenset[int] = frozenset(),
+) -> Metadata:
     """Reads and checks the metadata of one split; see the module's docstring for the layout.
 
     Args:
       folder: the folder of the text files.
       num_classes: number of classes that the labels must be within; None: any.
+      boxless: labels of classes without an object, whose images need no line with a box.
 
     Returns:
       The contents. Labels and sizes may stand in any order in their files.
@@ -94,12 +99,14 @@ def read_metadata(folder: str | os.PathLike, num_classes: int | None = None) -> 
     if len(index_of) < len(image_ids):
         line = _first_repeat(image_ids)
         raise DataError(f"{path}, line {line + 1}: {image_ids[line]!r} again; keep one of them")
+    labels = _read_labels(folder / "class_labels.txt", index_of, num_classes)
+    needed = ~np.isin(labels, list(boxless))
     metadata = Metadata(
         folder=folder,
         image_ids=tuple(image_ids),
-        labels=_read_labels(folder / "class_labels.txt", index_of, num_classes),
+        labels=labels,
         image_sizes=_read_sizes(folder / "image_sizes.txt", index_of),
-        **_read_localization(folder, index_of),
+        **_read_localization(folder, index_of, needed),
     )
     check_boxes(metadata, metadata.image_sizes)
     return metadata
@@ -187,9 +194,15 @@ def _is_number(text: str) -> bool:
 
 
 def _image_positions(
-    path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]
+    path: pathlib.Path,
+    rows: list[list[str]],
+    index_of: dict[str, int],
+    needed: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Looks up the image of each row, `[rows]` int64; every image must have at least one row."""
+    """Looks up the image of each row, `[rows]` int64.
+
+    Every image must have at least one row; or, with `needed` `[images]` bool, those where it says.
+    """
     try:
         positions = np.array([index_of[row[0]] for row in rows], np.int64)
     except KeyError as error:
@@ -199,6 +212,8 @@ def _image_positions(
             "add it there or remove the line"
         ) from None
     counts = np.bincount(positions, minlength=len(index_of))
+    if needed is not None:
+        counts[~needed] = np.maximum(counts[~needed], 1)
     if not counts.all():
         image_id = list(index_of)[int(np.argmin(counts))]
         raise DataError(
@@ -260,14 +275,14 @@ def _read_sizes(path: pathlib.Path, index_of: dict[str, int]) -> np.ndarray | No
     return sizes[order]
 
 
-def _read_localization(folder: pathlib.Path, index_of: dict[str, int]) -> dict:
+def _read_localization(folder: pathlib.Path, index_of: dict[str, int], needed: np.ndarray) -> dict:
     """Reads boxes or masks, whichever the first line holds, and more masks, for `Metadata`."""
     path, masks_path = folder / "localization.txt", folder / MASKS_FILE
     rows = _read_rows(path, columns=(5, 3, 2), optional=True)
     mask_rows = _read_rows(masks_path, columns=(3, 2), optional=True)
     fields = {}
     if rows and len(rows[0]) == 5:
-        positions = _image_positions(path, rows, index_of)
+        positions = _image_positions(path, rows, index_of, needed)
         fields = {"boxes": _integers(path, rows), "box_images": positions}
     elif rows and mask_rows:
         raise DataError(f"{path} and {masks_path} both list masks; keep one of them")

@@ -1,0 +1,97 @@
+"""Writes what was found in the formats asked for, each in its own folder or file."""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from ega_jax.data.export.annotated import Every
+from ega_jax.data.export.coco import write_coco
+from ega_jax.data.export.tables import write_csv, write_png
+from ega_jax.data.export.voc import write_voc
+from ega_jax.data.export.yolo import write_yolo
+from ega_jax.data.source import SPLITS, DataError
+
+# Those with a text file for each picture, called as it is without its end.
+BY_STEM = ("voc", "yolo")
+
+
+def write(
+    out: str | os.PathLike,
+    every: Every,
+    formats: Sequence[str],
+    *,
+    root: str | os.PathLike,
+    names: Sequence[str],
+    regions: str = "polygons",
+    images: str = "link",
+) -> dict[str, list[str]]:
+    """Writes all formats; a second call writes the same once more.
+
+    COCO's files, `boxes.csv` and `masks` lie in `out` itself, those of VOC and YOLO in its folders
+    `voc` and `yolo`, with the pictures.
+
+    Args:
+      out: folder that receives them.
+      every: the pictures.
+      formats: of `FORMATS`.
+      root: the folder that the pictures' ids start from.
+      names: of the classes that have objects, in the order of their labels.
+      regions: in COCO's files, see `coco.write_coco`.
+      images: how pictures come into the folders of VOC and YOLO: `link`, `copy` or `none`.
+
+    Returns:
+      By format, what was written, relative to `out`.
+    """
+    there = {picture.split for picture in every()}
+    splits = [split for split in (*SPLITS, "") if split in there]
+    written: dict[str, list[str]] = {}
+    for one in formats:
+        place = os.path.join(out, one)
+        if one == "coco":
+            written[one] = write_coco(out, every, splits, names, regions)
+        elif one == "csv":
+            written[one] = write_csv(out, every)
+        elif one == "png":
+            written[one] = write_png(out, every)
+        elif one == "voc":
+            _place(os.path.join(place, "JPEGImages"), every, root, images)
+            written[one] = [f"voc/{name}" for name in write_voc(place, every, splits)]
+        else:
+            _place(os.path.join(place, "images"), every, root, images)
+            written[one] = [f"yolo/{name}" for name in write_yolo(place, every, splits, names)]
+    return written
+
+
+def check_stems(ids: Sequence[str], formats: Sequence[str]) -> None:
+    """Looks whether text files beside the pictures would have names of their own.
+
+    Raises:
+      DataError: two pictures are called the same but for the end; names them.
+    """
+    for one in BY_STEM:
+        seen: dict[str, str] = {}
+        for image_id in ids if one in formats else ():
+            other = seen.setdefault(os.path.splitext(image_id)[0], image_id)
+            if other != image_id:
+                raise DataError(
+                    f"{other} and {image_id} would have the same {one} file; rename one, or leave "
+                    f"{one} out of annotate.format"
+                )
+
+
+def _place(folder: str, every: Every, root: str | os.PathLike, how: str) -> None:
+    """Links or copies the pictures to their paths below a folder; what is there stays."""
+    if how == "none":
+        return
+    for picture in every():
+        source = os.path.realpath(os.path.join(root, picture.image_id))
+        target = os.path.join(folder, picture.image_id)
+        if os.path.lexists(target):
+            continue
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if how == "link":
+            os.symlink(source, target)
+        else:
+            aside = f"{target}.tmp"
+            shutil.copyfile(source, aside)
+            os.replace(aside, target)

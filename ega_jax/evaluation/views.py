@@ -1,0 +1,129 @@
+"""A network that looks at the same pictures several times: in several sizes, and mirrored."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from ega_jax import localization
+from ega_jax.config import build
+from ega_jax.models.network import Network
+from ega_jax.runtime import memory
+from ega_jax.runtime.sharding import Placement, local_rows
+from ega_jax.training import steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What was seen in a batch.
+
+    Attributes:
+      classes: `[B, K]` labels.
+      scores: `[B, K]` float32, their probabilities, means over the views.
+      cams: of each view `[B, h, w, K]` float32; sizes may differ.
+      side: of the score maps.
+    """
+
+    classes: np.ndarray
+    scores: np.ndarray
+    cams: list[np.ndarray]
+    side: int
+
+    def score_map(self, row: int, k: int) -> np.ndarray:
+        """Returns the map of a class, the mean over the views: `[side, side]` in [0, 1]."""
+        maps = [localization.score_map(cam[row, ..., k], self.side) for cam in self.cams]
+        return maps[0] if len(maps) == 1 else localization.score_map(np.mean(maps, 0), self.side)
+
+
+class Views:
+    """A network with its weights, ready to look.
+
+    Attributes:
+      sizes: sides of the squares that batches are needed in.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        model: Network,
+        variables: dict,
+        placement: Placement,
+    ):
+        """Prepares the steps; each is compiled when it is first needed.
+
+        Args:
+          config: of the run; `predict` says which views there are.
+          model: its network.
+          variables: `params` and `batch_stats`.
+          placement: on the devices.
+        """
+        self._config, self._model, self._variables = config, model, variables
+        self._placement = placement
+        self._reader = build.reader(config, model)
+        self._steps: dict[int | str, Any] = {}
+        self.sizes = build.view_sizes(config)
+
+    def look(self, batches: dict[int, np.ndarray], labels: np.ndarray | None, top_k: int) -> Seen:
+        """Looks at a batch in all views.
+
+        Args:
+          batches: by size, `[B, size, size, 3]` uint8.
+          labels: `[B]` of the classes to look for; None: the most probable ones of the first view.
+          top_k: without labels, how many of these, most probable first.
+
+        Raises:
+          OutOfMemoryError: a device has not enough memory.
+        """
+        first, *others = self.sizes
+        out = self._first({"image": batches[first]}, labels, top_k)
+        views = [(size, False) for size in others]
+        views += [(size, True) for size in self.sizes] if self._config.predict.flip else []
+        classes, cams, scores = out["classes"], [out["cams"]], [out["scores"]]
+        for size, mirrored in views:
+            images = batches[size][:, :, ::-1] if mirrored else batches[size]
+            seen = self._call("maps", {"image": images, "classes": classes})
+            cams.append(seen["cams"][:, :, ::-1] if mirrored else seen["cams"])
+            scores.append(seen["scores"])
+        predict, data = self._config.predict, self._config.data
+        side = self._config.eval.map_size or predict.size or data.crop_size
+        if not views:
+            return Seen(classes, scores[0], cams, side)
+        mean = np.mean(scores, axis=0)
+        order = np.argsort(-mean, axis=1, kind="stable")  # it may not be that of the first view
+        return Seen(
+            np.take_along_axis(classes, order, axis=1),
+            np.take_along_axis(mean, order, axis=1),
+            [np.take_along_axis(cam, order[:, None, None], axis=3) for cam in cams],
+            side,
+        )
+
+    def _first(
+        self, batch: dict[str, np.ndarray], labels: np.ndarray | None, top_k: int
+    ) -> dict[str, np.ndarray]:
+        """Returns `classes` and `scores` `[B, K]` and `cams` `[B, h, w, K]`."""
+        if labels is None:
+            return self._call(top_k, batch)
+        out = self._call("label", batch | {"label": labels})
+        scores = np.take_along_axis(out["probabilities"], labels[:, np.newaxis], axis=1)
+        return {"classes": labels[:, np.newaxis], "scores": scores, "cams": out["cams"][..., None]}
+
+    def _call(self, kind: int | str, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a step: `label`, `maps`, or for so many of the most probable classes."""
+        if kind not in self._steps:
+            if isinstance(kind, int):
+                step: Any = functools.partial(steps.predict_step, top_k=kind)
+            else:
+                step = {"label": steps.eval_step, "maps": steps.maps_step}[kind]
+            self._steps[kind] = jax.jit(
+                functools.partial(step, model=self._model, reader=self._reader),
+                in_shardings=(self._placement.replicated, self._placement.by_example),
+                out_shardings=self._placement.by_example,
+                compiler_options=self._placement.compiler_options,
+            )
+        size = self._config.eval.batch_size
+        with memory.told(f"lower config.eval.batch_size={size}, or config.predict.size and scales"):
+            out = self._steps[kind](self._variables, self._placement.put_batch(batch))
+            return jax.tree.map(local_rows, out)

@@ -1,0 +1,120 @@
+"""The objects of a score map: their boxes, their pixels, and how hot they are."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ega_jax.localization.boxes import boxes_in_images, levels_at
+from ega_jax.localization.score_maps import quantize
+
+SMALLEST = 0.1  # of the area of the largest object; what is smaller is dropped
+
+# Share of Otsu's threshold, which parts the core of an object from the rest: a box goes around its
+# rim as well. Measured on photographs, see docs/annotate.md.
+_OF_OTSU = 0.7
+
+
+class Objects(NamedTuple):
+    """What is connected above a threshold, the largest first.
+
+    Attributes:
+      boxes: `[N, 4]` int64 x0, y0, x1, y1 in pixels of the image, as `largest_box` gives them.
+      parts: `[H, W]` int32 over the map: 0 where nothing is, i + 1 on object i.
+      peaks: `[N]` float64 in [0, 1], the highest score on each; 1 for the one where the map has its
+        maximum.
+    """
+
+    boxes: np.ndarray
+    parts: np.ndarray
+    peaks: np.ndarray
+
+
+def find_objects(
+    score_map: np.ndarray,
+    threshold: float,
+    image_size: tuple[int, int],
+    *,
+    max_objects: int | None = 1,
+    smallest: float = 0.0,
+) -> Objects:
+    """Finds the objects of a score map; what touches is one, holes are none.
+
+    Args:
+      score_map: `[H, W]` float64 in [0, 1].
+      threshold: in [0, 1].
+      image_size: width and height of the original image.
+      max_objects: at most so many, the largest; None: all.
+      smallest: those whose contour has a smaller area than this share of the largest one's are
+        dropped, in [0, 1].
+
+    Returns:
+      The objects; none where nothing is above the threshold.
+
+    Raises:
+      ValueError: the threshold is outside [0, 1].
+    """
+    levels = quantize(score_map)
+    contours = _contours(levels, threshold)
+    parts = np.zeros(levels.shape, np.int32)
+    if not contours:
+        return Objects(np.zeros((0, 4), np.int64), parts, np.zeros(0))
+    least = smallest * cv2.contourArea(contours[0])
+    contours = [one for one in contours[:max_objects] if cv2.contourArea(one) >= least]
+    foreground = _foreground(levels, threshold)
+    for i in reversed(range(len(contours))):
+        cv2.drawContours(parts, contours, i, i + 1, cv2.FILLED)
+    parts *= foreground
+    boxes = _boxes(contours, levels.shape)
+    peaks = np.array([score_map[parts == i + 1].max() for i in range(len(boxes))])
+    sizes = np.tile(np.array(image_size), (len(boxes), 1))
+    return Objects(boxes_in_images(boxes, levels.shape[::-1], sizes), parts, peaks)
+
+
+def own_threshold(score_map: np.ndarray) -> float:
+    """Chooses a threshold from a map alone: 0.7 of where its two sides differ most (Otsu, 1979).
+
+    Args:
+      score_map: `[H, W]` float64 in [0, 1].
+
+    Returns:
+      The threshold, in [0, 1].
+    """
+    levels = quantize(score_map)
+    level, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    highest = int(levels.max())  # thresholds are shares of it
+    return _OF_OTSU * level / highest if highest else 0.0
+
+
+def region_in_image(parts: np.ndarray, number: int, image_size: tuple[int, int]) -> np.ndarray:
+    """Brings the pixels of an object to the size of the image, with a smooth border.
+
+    Args:
+      parts: of `Objects`.
+      number: of the object, from 0.
+      image_size: width and height of the image.
+
+    Returns:
+      `[H, W]` bool.
+    """
+    inside = (parts == number + 1).astype(np.float32)
+    return cv2.resize(inside, image_size, interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def _foreground(levels: np.ndarray, threshold: float) -> np.ndarray:
+    (level,), _ = levels_at(int(levels.max()), [threshold])
+    return levels > level
+
+
+def _contours(levels: np.ndarray, threshold: float) -> list[np.ndarray]:
+    """Draws the outer contours above a threshold, the largest first, in the order of OpenCV."""
+    foreground = _foreground(levels, threshold).astype(np.uint8)
+    contours, _ = cv2.findContours(foreground, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return sorted(contours, key=cv2.contourArea, reverse=True)
+
+
+def _boxes(contours: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the boxes [n, 4] of contours, as `boxes.boxes_at` has them."""
+    boxes = np.array([cv2.boundingRect(one) for one in contours], np.int64).reshape(-1, 4)
+    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], (shape[1] - 1, shape[0] - 1))
+    return boxes

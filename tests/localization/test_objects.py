@@ -1,0 +1,65 @@
+"""Objects of a map: their boxes, pixels and peaks, by hand-made maps."""
+
+import numpy as np
+import pytest
+
+from ega_jax import localization
+
+
+def two_objects():
+    score_map = np.zeros((32, 32))
+    score_map[2:14, 2:14] = 1
+    score_map[6:9, 6:9] = 0  # a hole
+    score_map[20:24, 20:26] = 0.8
+    score_map[30, 30] = 0.9  # a speck
+    return score_map
+
+
+def test_boxes_are_those_of_the_evaluator():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        score_map = localization.score_map(rng.random((6, 6)), 48)
+        for threshold in (0.1, 0.4, 0.7):
+            size = 90, 61
+            every = localization.find_objects(score_map, threshold, size, max_objects=None)
+            expected = localization.object_boxes(score_map, threshold, size)
+            np.testing.assert_array_equal(every.boxes, expected)
+            one = localization.find_objects(score_map, threshold, size)
+            largest = localization.largest_box(score_map, threshold, size)
+            np.testing.assert_array_equal(one.boxes, largest[None])
+
+
+def test_several_without_the_small_ones():
+    score_map = two_objects()
+    boxes, parts, peaks = localization.find_objects(
+        score_map, 0.5, (64, 32), max_objects=5, smallest=0.05
+    )
+    assert boxes.tolist() == [[4, 2, 28, 14], [40, 20, 52, 24]]
+    np.testing.assert_array_equal(parts == 1, (score_map == 1))
+    np.testing.assert_array_equal(parts == 2, (score_map == 0.8))
+    assert peaks.tolist() == [1, 0.8]
+    every = localization.find_objects(score_map, 0.5, (64, 32), max_objects=None)
+    assert len(every.boxes) == 3
+    assert len(localization.find_objects(score_map, 0.5, (64, 32), max_objects=1).boxes) == 1
+
+
+def test_nothing_is_no_object():
+    boxes, parts, peaks = localization.find_objects(np.zeros((8, 8)), 0.5, (8, 8))
+    assert boxes.shape == (0, 4) and peaks.shape == (0,) and not parts.any()
+
+
+def test_a_threshold_of_the_map_itself_parts_two_levels():
+    score_map = np.zeros((20, 20))
+    score_map[5:12, 5:12] = 0.8
+    threshold = localization.own_threshold(score_map)
+    assert 0 <= threshold < 1
+    (box,) = localization.find_objects(score_map, threshold, (20, 20)).boxes
+    assert box.tolist() == [5, 5, 12, 12]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (50, 21)])
+def test_regions_in_pixels_of_the_image(size):
+    _, parts, _ = localization.find_objects(two_objects(), 0.5, size, max_objects=2)
+    first, second = (localization.region_in_image(parts, i, size) for i in range(2))
+    assert first.shape == size[::-1] and first.any() and second.any()
+    assert not (first & second).any()

@@ -1,0 +1,130 @@
+"""Annotating pictures of known classes: what is written, going on, and what is refused."""
+
+import csv
+import json
+
+import pytest
+
+from ega_jax import Localizer
+from ega_jax.data.convert.coco import read_coco
+from ega_jax.data.convert.yolo import read_yolo
+from ega_jax.data.source import DataError
+from ega_jax.evaluation import localizer as localizers
+from ega_jax.modes import annotate
+from ega_jax.runtime import checkpoints
+from ega_jax.runtime.errors import ConfigError
+from tests.helpers.pictures import save_pictures
+from tests.helpers.runs import tiny
+
+NUMBER = 11
+
+
+@pytest.fixture
+def names(tiny_run):
+    return json.loads((tiny_run[0] / "classes.json").read_text())
+
+
+@pytest.fixture
+def pictures(tmp_path, names):
+    """Pictures of odd sizes in class folders, one of which cannot be read."""
+    sizes = {f"{names[i % 3]}/{i:02d}.png": (30 + i, 50 - i) for i in range(NUMBER)}
+    root = save_pictures(tmp_path / "pictures", sizes)
+    (root / names[0] / "cut.png").write_bytes((root / f"{names[0]}/00.png").read_bytes()[:200])
+    return root
+
+
+@pytest.fixture
+def run(tiny_run, pictures, tmp_path):
+    """Annotates with some fields set; returns the folder and what was skipped."""
+    path = str(checkpoints.find(tiny_run[0], "last"))
+
+    def annotated(out="out", **fields):
+        config = tiny(**fields)
+        place = tmp_path / out
+        skipped = annotate.annotate(config, str(place), str(pictures), checkpoint=path)
+        return place / "annotations", skipped
+
+    return annotated
+
+
+def test_boxes_of_the_known_classes(tiny_run, run, pictures, names):
+    out, skipped = run(**{"annotate.format": "coco, yolo,csv"})
+    assert [entry["image_id"] for entry in skipped] == [f"{names[0]}/cut.png"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["skipped"] == skipped and summary["pictures"] == NUMBER
+    assert summary["threshold"] == tiny_run[1]["validation"]["oracle"]["threshold"]
+    assert {name: entry["pictures"] for name, entry in summary["classes"].items()} == {
+        names[0]: 4, names[1]: 4, names[2]: 3
+    }  # fmt: skip
+    coco = read_coco(str(out / "instances.json"))
+    assert coco.names == tuple(names)
+    assert len(coco.pictures) == NUMBER
+    ids = [one.file for one in coco.pictures]
+    labels = [names.index(one.split("/")[0]) for one in ids]
+    found = Localizer.load(tiny_run[0]).localize([pictures / one for one in ids], labels)
+    for one, expected in zip(coco.pictures, found, strict=True):
+        (made,) = one.objects(one.size)
+        x0, y0, x1, y1 = made.box
+        assert [x0, y0, x1 - 1, y1 - 1] == expected.boxes[0].tolist()
+        assert made.name == expected.class_name
+    rows = list(csv.DictReader(open(out / "boxes.csv")))
+    for row, expected in zip(rows, found, strict=True):
+        assert float(row["confidence"]) == pytest.approx(expected.confidences[0], abs=1e-5)
+        assert float(row["score"]) == pytest.approx(expected.score, abs=1e-5)
+    yolo = read_yolo(str(out / "yolo" / "labels"), str(out / "yolo" / "images"), names)
+    assert sorted(one.file for one in yolo.pictures) == sorted(ids)
+
+
+def test_killed_and_started_again_it_goes_on(run, monkeypatch):
+    whole, _ = run("whole", **{"annotate.format": "csv"})
+    monkeypatch.setattr(annotate, "PART", 4)
+    write, calls = annotate.files.write_json, []
+
+    def write_or_die(path, value):
+        if path.parent.name == "parts":
+            calls.append(path.name)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+        write(path, value)
+
+    monkeypatch.setattr(annotate.files, "write_json", write_or_die)
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", **{"annotate.format": "csv"})
+    out, _ = run("cut", **{"annotate.format": "csv"})
+    assert calls == ["000000.json", "000001.json", "000001.json", "000002.json"]
+    assert (out / "boxes.csv").read_bytes() == (whole / "boxes.csv").read_bytes()
+
+
+def test_other_formats_need_no_network_any_more(run, monkeypatch):
+    out, _ = run(**{"annotate.format": "csv"})
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(localizers.Localizer, "load", refuse)
+    out, skipped = run(**{"annotate.format": "voc,png", "annotate.min_confidence": 1.0})
+    assert len(skipped) == 1 and len(list(out.glob("voc/Annotations/*/*.xml"))) == NUMBER
+    assert json.loads((out / "summary.json").read_text())["objects"] == 0
+
+
+def test_other_settings_are_refused(run):
+    run(**{"annotate.format": "csv"})
+    with pytest.raises(ConfigError, match="annotations of other predict; remove it, or choose"):
+        run(**{"annotate.format": "csv", "predict.threshold": 0.5})
+
+
+def test_several_objects_and_thresholds_of_their_own(run, tiny_run, monkeypatch):
+    out, _ = run("some", **{"annotate.format": "csv", "predict.max_objects": 4})
+    several = json.loads((out / "summary.json").read_text())["objects"]
+    assert several >= NUMBER
+    monkeypatch.setattr(annotate, "validated_threshold", lambda *args: None)
+    out, _ = run("own", **{"annotate.format": "csv"})
+    thresholds = {row["threshold"] for row in csv.DictReader(open(out / "boxes.csv"))}
+    assert len(thresholds) > 1
+    assert json.loads((out / "summary.json").read_text())["threshold"] == "own"
+
+
+def test_two_pictures_with_one_label_file_are_refused_at_start(run, pictures, names):
+    save_pictures(pictures, {f"{names[0]}/00.jpg": (9, 9)})
+    with pytest.raises(DataError, match="00.jpg and .*00.png would have the same yolo file"):
+        run(**{"annotate.format": "yolo"})
