@@ -17,21 +17,17 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     Raises:
       OSError: it cannot be written; names the file, also where the disk is full.
     """
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f".{path.name}.tmp"
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        error.filename = error.filename or os.fspath(path)
-        raise
+    _write(epath.Path(path), [data])
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes text as UTF-8; see `write_bytes`."""
     write_bytes(path, text.encode())
+
+
+def write_chunks(path: str | os.PathLike, chunks: Iterable[str]) -> None:
+    """Writes text as UTF-8, in the memory of one part of it; see `write_bytes`."""
+    _write(epath.Path(path), (chunk.encode() for chunk in chunks))
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -49,12 +45,15 @@ def free_bytes(folder: str | os.PathLike) -> int | None:
     return shutil.disk_usage(place).free
 
 
-def write_chunks(path: str | os.PathLike, chunks: Iterable[str]) -> None:
-    """Writes text as UTF-8, in the memory of one part of it; see `write_bytes`."""
-    path = epath.Path(path)
+def _write(path: epath.Path, parts: Iterable[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".{path.name}.tmp"
-    with aside.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk.encode())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        error.filename = error.filename or os.fspath(path)
+        raise
