@@ -1,6 +1,5 @@
-import errno
 import json
-import os
+import resource
 
 import pytest
 
@@ -24,16 +23,21 @@ def test_folders_are_made_and_text_is_utf8(tmp_path):
     assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["names.txt"]
 
 
-def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, monkeypatch):
-    def fill(self, data):
-        self.touch()
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # with no name, as writing does
-
+@pytest.mark.parametrize(
+    "write",
+    [files.write_text, lambda path, text: files.write_chunks(path, iter(["old", text]))],
+    ids=["whole", "in parts"],
+)
+def test_a_full_disk_is_named_and_leaves_no_part(write, tmp_path):
     path = tmp_path / "results.json"
     files.write_text(path, "old")
-    monkeypatch.setattr(type(files.epath.Path(path)), "write_bytes", fill)
-    with pytest.raises(OSError, match="No space left") as raised:
-        files.write_text(path, "new")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            write(path, "new" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert raised.value.filename == str(path)
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
     assert path.read_text() == "old"
