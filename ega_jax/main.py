@@ -10,6 +10,7 @@
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
+| `study` | trains the runs of a table that are missing, and writes the table | `--config` |
 """
 
 import contextlib
@@ -36,7 +37,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile"],
+    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile", "study"],
     "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
@@ -81,6 +82,15 @@ CPU_DEVICES = flags.DEFINE_integer(
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "compile: chips and slices, e.g. v5e:16x16, v4:2x2x4, 2xv5e:16x16."
 )
+JOBS = flags.DEFINE_integer(
+    "jobs",
+    1,
+    "study: runs at a time, each on its share of the cores or GPUs; 0: none, only the table.",
+    lower_bound=0,
+)
+LIST = flags.DEFINE_bool("list", False, "study: print the commands of its runs, and run none.")
+ROWS = flags.DEFINE_list("rows", [], "study: rows to train; default: all.")
+SEEDS = flags.DEFINE_list("seeds", [], "study: seeds to train with; default: the study's.")
 
 # What `predict` and `annotate` exit with when they had to skip pictures that cannot be read.
 SKIPPED = 3
@@ -101,8 +111,13 @@ def main(argv: list[str]) -> int:
             "baseline": _baseline,
             "inspect": _inspect,
             "compile": _compile,
+            "study": _study,
         }[MODE.value]()
     return outcome.code
+
+
+# What all runs of a study are told, as it was typed.
+_FIELDS: list[str] = []
 
 
 # Modes are imported late, so that --help and mistyped flags answer at once.
@@ -181,6 +196,20 @@ def _compile() -> int:
 
     compile_steps(CONFIG.value, _workdir(), TOPOLOGY.value)
     return 0
+
+
+def _study() -> int:
+    from ega_jax.modes import study
+
+    plan = CONFIG.value
+    if not (plan or WORKDIR.value):
+        raise app.UsageError("--mode=study needs --config=STUDY, or the --workdir of one")
+    chosen = {"rows": ROWS.value, "seeds": SEEDS.value, "given": _FIELDS}
+    if LIST.value:
+        _require("config")
+        print("\n".join(study.commands(plan, _workdir(), **chosen)))
+        return 0
+    return study.study(plan, _workdir(), jobs=JOBS.value, **chosen)
 
 
 def _scoring() -> dict[str, Any]:
@@ -362,13 +391,23 @@ def _parse_flags(argv: list[str]) -> list[str]:
     with _told_in_a_line():
         command_line.check_fields(argv)
         argv = _with_config(argv)
+        _FIELDS.clear()
+        if command_line.is_study(argv):
+            _FIELDS.extend(command_line.fields(argv))
+            argv = command_line.without_fields(argv)
         sys.argv[1:] = argv[1:]  # where config_flags looks for the fields
         rest = _understood(argv)
         if CONFIG.value:
             try:
-                CONFIG.value.to_dict()
+                is_recipe = hasattr(CONFIG.value, "to_dict")
             except OSError as error:  # a file that could not be loaded says so when it is used
                 sys.exit(f"error: {error}")
+            if is_recipe == (MODE.value == "study"):
+                kind, other = ("recipe", "study") if is_recipe else ("study", "recipe")
+                sys.exit(
+                    f"error: --config is a {kind}; --mode={MODE.value} takes a {other}"
+                    + (", such as configs/studies/creatures.py" if is_recipe else "")
+                )
         return rest
     sys.exit(1)
 

@@ -75,7 +75,9 @@ def test_requires_what_the_list_says(wheel):
     assert sorted(required) == sorted(wanted)
     assert described["License-Expression"] == "Apache-2.0"
     assert described["Requires-Python"] == ">=3.11"
-    assert set(described.get_all("Provides-Extra")) == {"tpu", "compile", "benchmarks", "docs"}
+    assert set(described.get_all("Provides-Extra")) == {
+        *("tpu", "compile", "benchmarks", "search", "docs")
+    }
     assert "ega-jax = ega_jax.main:run" in metadata(wheel, "entry_points.txt")
 
 

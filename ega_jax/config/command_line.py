@@ -8,6 +8,7 @@ from collections.abc import Sequence
 SAVED = pathlib.Path(__file__).with_name("saved.py")
 
 _FIELD = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?")
+_STUDY = re.compile(r"--?mode=study")
 _RECIPE = re.compile(r"--?config(=|$)")
 
 
@@ -28,6 +29,16 @@ def check_fields(argv: Sequence[str]) -> None:
 def has_recipe(argv: Sequence[str]) -> bool:
     """Says whether a command line has `--config`."""
     return any(_RECIPE.match(argument) for argument in argv)
+
+
+def is_study(argv: Sequence[str]) -> bool:
+    """Says whether a command line is about a study, whose fields are those of its runs."""
+    return any(_STUDY.fullmatch(argument) for argument in argv)
+
+
+def fields(argv: Sequence[str]) -> list[str]:
+    """Returns the fields of the config among the arguments of a command line."""
+    return [argument for argument in argv if _FIELD.match(argument)]
 
 
 def without_fields(argv: Sequence[str]) -> list[str]:

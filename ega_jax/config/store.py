@@ -177,7 +177,7 @@ def check_data(workdir: str | os.PathLike, names: Sequence[str], facts: Mapping[
     path = epath.Path(workdir) / "data.json"
     if not path.exists():  # of a version that did not write it
         return
-    known = _read_json(path)
+    known = read_json(path)
     if known.get("hierarchy_digest") != facts.get("hierarchy_digest"):
         raise ConfigError(
             f"config.danet.hierarchy: {workdir} was trained with another hierarchy. {remedy}"
@@ -221,7 +221,7 @@ def load(workdir: str | os.PathLike) -> ConfigDict:
       ConfigError: the file is missing or unreadable.
     """
     path = epath.Path(workdir) / "config.json"
-    return parse(_read_json(path), path)
+    return parse(read_json(path), path)
 
 
 def load_class_names(workdir: str | os.PathLike) -> list[str]:
@@ -230,7 +230,7 @@ def load_class_names(workdir: str | os.PathLike) -> list[str]:
     Raises:
       ConfigError: the file is missing or unreadable.
     """
-    return _read_json(epath.Path(workdir) / "classes.json")
+    return read_json(epath.Path(workdir) / "classes.json")
 
 
 def of_checkpoint(path: str | os.PathLike) -> Run:
@@ -354,10 +354,15 @@ def load_left_out(workdir: str | os.PathLike) -> dict[str, str] | None:
       ConfigError: the file is unreadable.
     """
     path = epath.Path(workdir) / "left_out.json"
-    return _read_json(path) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
-def _read_json(path: epath.Path) -> Any:
+def read_json(path: epath.Path) -> Any:
+    """Reads a file of a workdir.
+
+    Raises:
+      ConfigError: it is missing or unreadable.
+    """
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

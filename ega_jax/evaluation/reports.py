@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from ega_jax.data.source import Source
-from ega_jax.evaluation import bootstrap, drawing, per_image
+from ega_jax.evaluation import bootstrap, drawing, per_image, score_files
 from ega_jax.evaluation.evaluator import Evaluator
 from ega_jax.evaluation.overlays import pictures
 from ega_jax.evaluation.scores import Scores
@@ -30,7 +30,7 @@ def report_splits(
     threshold: float,
     resamples: int,
 ) -> dict[str, Any]:
-    """Writes `per_image_<split>.csv` and `per_class_<split>.csv`, and logs the figures.
+    """Writes `per_image_`, `per_class_<split>.csv`, `scores_<split>.npz`, and logs the figures.
 
     Args:
       scores: of `val`, `test` or both, with their records.
@@ -64,6 +64,7 @@ def report_splits(
         classes = per_image.per_class(images, sources[split].class_names)
         per_image.write_csv(epath.Path(workdir) / f"per_image_{name}.csv", images)
         per_image.write_csv(epath.Path(workdir) / f"per_class_{name}.csv", classes)
+        score_files.save(epath.Path(workdir) / f"scores_{name}.npz", scores[split])
         lines = [table(figures[name], intervals.get(name)), per_image.worst(classes)]
         logger.info("%s:\n%s", name, "\n".join(filter(None, lines)))
         if warning := inversion(figures[name]):

@@ -26,6 +26,7 @@ from ega_jax.modes import untrained
 from ega_jax.modes.evaluate import evaluate
 from ega_jax.runtime import devices, distributed, files, lock, memory
 from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
+from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
@@ -33,9 +34,6 @@ from ega_jax.training.profiling import StepProfiler
 from ega_jax.training.progress import Progress
 
 logger = logging.getLogger(__name__)
-
-# What a run that was told to stop exits with: EX_TEMPFAIL, "the same command again goes on".
-STOPPED = 75
 
 _BRIEF = (
     "top1_cls_err",

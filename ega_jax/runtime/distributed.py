@@ -18,6 +18,9 @@ from jax.experimental import multihost_utils
 
 logger = logging.getLogger(__name__)
 
+# What a run that was told to stop exits with: EX_TEMPFAIL, "the same command again goes on".
+STOPPED = 75
+
 
 def join(address: str | None, count: int | None, index: int | None, timeout: int) -> None:
     """Joins the processes of a run; to be called before anything asks for a device.

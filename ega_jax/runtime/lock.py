@@ -49,6 +49,19 @@ def only_one(workdir: str | os.PathLike) -> Iterator[None]:
         yield
 
 
+def holder(workdir: str | os.PathLike) -> str:
+    """Says who holds a workdir; empty if nobody does, or if there is no way to know (buckets)."""
+    path = epath.Path(workdir) / ".lock"
+    if "://" in os.fspath(workdir) or not path.exists():
+        return ""
+    with open(path, encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(file)
+    return ""
+
+
 def _take(file: IO[str]) -> str:
     """Locks a file and writes into it who did; returns who holds it if that fails."""
     try:

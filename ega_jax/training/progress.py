@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 # Steps that the host may run ahead of the device. Every one of them holds a batch on the device.
 _RUN_AHEAD = 2
 
+# By which the message of a diverged run is known.
+NOT_FINITE = "not finite"
+
 
 class NonFiniteLoss(UserError, RuntimeError):
     """A term of the loss is infinite or not a number, so that training cannot go on."""
@@ -65,7 +68,7 @@ class Progress:
             bad = [name for name, value in sums.items() if not math.isfinite(value)]
             if bad:
                 raise NonFiniteLoss(
-                    f"step {step}: {', '.join(sorted(bad))} not finite; stopped, the last good "
+                    f"step {step}: {', '.join(sorted(bad))} {NOT_FINITE}; stopped, the last good "
                     "checkpoint is kept. Lower config.optimizer.learning_rate, or set "
                     "config.optimizer.clip_norm or optimizer.warmup_epochs"
                 )

@@ -1,0 +1,222 @@
+"""`--mode=study`: a table from one command: its runs, trained where they are missing, its pages."""
+
+import logging
+import os
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+
+from ega_jax.config import store
+from ega_jax.runtime import files
+from ega_jax.runtime.distributed import STOPPED
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.studies import pages, search
+from ega_jax.studies.plan import Row, Run, Study, StudyError, runs_of
+from ega_jax.studies.runner import Outcome, Runner, is_finished
+from ega_jax.studies.summary import summarize
+
+logger = logging.getLogger(__name__)
+
+
+def study(
+    plan: Study | None,
+    workdir: str,
+    *,
+    jobs: int = 1,
+    rows: Sequence[str] = (),
+    seeds: Sequence[str] = (),
+    given: Sequence[str] = (),
+) -> int:
+    """Trains what a study lacks, and writes `study.csv`, `study.md` and `study.html`.
+
+    Args:
+      plan: the study; None: the one whose `study.json` lies in the folder, of which only the pages
+        are written.
+      workdir: folder of the study, on a disk.
+      jobs: runs at a time, each in a process on its share of the cores or GPUs; 0: none is trained,
+        and the table is made of what lies in the folder.
+      rows: names of those to train; empty: all.
+      seeds: to train with; empty: the study's.
+      given: fields of all runs, as `--config.NAME=VALUE`.
+
+    Returns:
+      The exit code: 0, 1 if a run failed, `STOPPED` if the study was told to stop.
+
+    Raises:
+      StudyError, ConfigError: the study is impossible, or cannot be done here.
+    """
+    folder = _folder(workdir)
+    if plan is None:
+        return _only_pages(_saved(folder), folder)
+    files.write_json(folder / "study.json", plan.to_json())
+    if jobs == 0:
+        return _only_pages(plan, folder)
+    work = _Work(plan, folder, rows, seeds, given)
+    outcome = work.run(Runner(folder, jobs))
+    work.write(outcome.failed)
+    _show(folder)
+    if outcome.stopped:
+        return STOPPED
+    return 1 if outcome.failed else 0
+
+
+def commands(
+    plan: Study,
+    workdir: str,
+    *,
+    rows: Sequence[str] = (),
+    seeds: Sequence[str] = (),
+    given: Sequence[str] = (),
+) -> list[str]:
+    """Lists the commands of a study's runs, finished or not, always in the same order.
+
+    Rows whose setting is to be searched have the commands of their trials first, and those of their
+    seeds once the setting is chosen. The arguments are those of `study`.
+    """
+    folder = _folder(workdir)
+    work = _Work(plan, folder, rows, seeds, given)
+    settings, _ = work.choose({})
+    listed = [*work.trials(), *work.runs(settings)]
+    if missing := [row.title for row in work.rows if (row.reads or row.name) not in settings]:
+        logger.info(
+            "Still to be searched, then listed with their seeds: %s. Once the trials below have "
+            "ended, the same command lists what follows.",
+            ", ".join(missing),
+        )
+    return [
+        shlex.join(["python", "-m", "ega_jax.main", *run.command(os.fspath(folder))])
+        for run in listed
+    ]
+
+
+class _Work:
+    """What is to be done for a study in a folder."""
+
+    def __init__(
+        self,
+        plan: Study,
+        folder: pathlib.Path,
+        rows: Sequence[str],
+        seeds: Sequence[str],
+        given: Sequence[str],
+    ):
+        self.plan, self.folder, self.given = plan, folder, tuple(given)
+        self.rows = _rows(plan, rows)
+        self.seeds = _seeds(plan, seeds)
+        for run in [*self.trials()[:1], *self.runs({row.name: {} for row in self.rows})]:
+            run.config()  # what is wrong with a recipe or a field is said at once
+
+    def trials(self) -> list[Run]:
+        """Lists the runs that try settings."""
+        every = [search.trials(self.plan, row, self.folder, self.given) for row in self.rows]
+        return [run for runs in every for run in runs]
+
+    def choose(self, failed: Mapping[str, str]) -> tuple[dict[str, search.Setting], dict[str, str]]:
+        """Returns the settings of the rows that have one, and of others why they cannot have it."""
+        settings, refused = {}, {}
+        for row in self.rows:
+            try:
+                setting = search.choose(self.plan, row, self.folder, failed, self.given)
+            except (ConfigError, StudyError) as error:
+                refused[f"{row.name}/search"] = str(error)
+                continue
+            if setting is not None:
+                settings[row.name] = setting
+        return settings, refused
+
+    def runs(self, settings: Mapping[str, search.Setting]) -> list[Run]:
+        """Lists the runs of the rows whose settings are known, seed by seed."""
+        by_row = [
+            runs_of(self.plan, row, self.seeds, self.given, settings)
+            for row in self.rows
+            if (row.reads or row.name) in settings
+        ]
+        return [run for same_seed in zip(*filter(None, by_row), strict=True) for run in same_seed]
+
+    def run(self, runner: Runner) -> Outcome:
+        """Tries settings, chooses them, trains all seeds with them; writes the pages meanwhile."""
+        tried = runner.run(self.trials())
+        settings, refused = self.choose(tried.failed)
+        failed = tried.failed | refused
+        if tried.stopped:
+            return Outcome(failed, stopped=True)
+        ended = runner.run(self.runs(settings), lambda run: self.write(failed))
+        return Outcome(failed | ended.failed, ended.stopped)
+
+    def write(self, failed: Mapping[str, str]) -> None:
+        """Writes the pages of all runs of the study that are finished, whoever trained them."""
+        there = _on_disk(self.plan, self.folder)
+        finished: dict[str, dict[int, pathlib.Path]] = {}
+        for row in self.plan.rows:
+            of_setting = search.chosen(self.plan, self.plan.row(row.reads or row.name), self.folder)
+            seeds = sorted(there[row.name])
+            settings = {row.reads or row.name: of_setting or {}}
+            for seed, run in zip(
+                seeds, runs_of(self.plan, row, seeds, self.given, settings), strict=True
+            ):
+                try:
+                    if is_finished(run, self.folder):
+                        finished.setdefault(row.name, {})[seed] = self.folder / run.name
+                except ConfigError as error:
+                    if run.name not in failed:
+                        logger.warning("%s is not in the table: %s", run.name, error)
+        pages.write(self.folder, self.plan, summarize(self.plan, finished), failed)
+
+
+def _only_pages(plan: Study, folder: pathlib.Path) -> int:
+    """Writes the pages of what lies in a folder, copied or not."""
+    found = _on_disk(plan, folder)
+    if not any(found.values()):
+        raise StudyError(f"{folder} has no results of a row of the study, as <row>/<seed>")
+    pages.write(folder, plan, summarize(plan, found), {})
+    _show(folder)
+    return 0
+
+
+def _show(folder: pathlib.Path) -> None:
+    logger.info("%s", (folder / "study.md").read_text(encoding="utf-8").rstrip())
+    logger.info("Pages: %s", folder / "study.html")
+
+
+def _on_disk(plan: Study, folder: pathlib.Path) -> dict[str, dict[int, pathlib.Path]]:
+    """Returns by row and seed the folders that have results."""
+    return {
+        row.name: {
+            int(path.parent.name): path.parent
+            for path in sorted((folder / row.name).glob("*/results.json"))
+            if path.parent.name.isdigit()
+        }
+        for row in plan.rows
+    }
+
+
+def _folder(workdir: str) -> pathlib.Path:
+    if "://" in workdir:
+        raise StudyError(
+            f"--workdir={workdir}: a study needs a folder on a disk, where runs can be locked; its "
+            "runs can write to buckets one by one, see --list"
+        )
+    return pathlib.Path(workdir)
+
+
+def _saved(folder: pathlib.Path) -> Study:
+    path = folder / "study.json"
+    if not path.exists():
+        raise StudyError(f"{folder} is not the folder of a study; give one, or --config=STUDY")
+    try:
+        return Study.from_json(store.read_json(path))
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from error
+
+
+def _rows(plan: Study, names: Sequence[str]) -> list[Row]:
+    """Returns the rows asked for, and those whose networks they read, in the study's order."""
+    asked = [plan.row(name) for name in names] or list(plan.rows)
+    wanted = {row.name for row in asked} | {row.reads for row in asked}
+    return [row for row in plan.rows if row.name in wanted]
+
+
+def _seeds(plan: Study, seeds: Sequence[str]) -> tuple[int, ...]:
+    if odd := [seed for seed in seeds if not seed.isdigit()]:
+        raise StudyError(f"--seeds={odd[0]}: seeds are whole numbers from 0")
+    return tuple(dict.fromkeys(int(seed) for seed in seeds)) or plan.seeds

@@ -1,0 +1,319 @@
+"""What a study is: rows of a table and seeds, and the runs that they stand for.
+
+A file below `configs/studies/` returns one:
+
+    def get_config() -> Study:
+        return Study(
+            title="CAM and EGA on the embedded data",
+            rows=(
+                Row("cam", "CAM", "configs/quickstart.py:cam"),
+                Row("ega", "EGA", "configs/quickstart.py:ega", baseline="cam"),
+            ),
+            metrics={"Top-1 cls err": Metric("top1_cls_err")},
+        )
+
+A run is a command of the program, `--config=RECIPE` and some fields, and a folder,
+`<row>/<seed>` below the study's.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from ega_jax.config.fields import check_field
+from ega_jax.runtime.errors import ConfigError, UserError
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+
+
+class StudyError(UserError):
+    """A study is impossible, or is asked for what it does not have; names it and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A column: a figure of `results.json`, or what is lacking of it to 100 percent.
+
+    Attributes:
+      figure: path below `test`, e.g. `oracle/top1_loc_err`.
+      complement: the column is 100 minus it: the error that belongs to an accuracy.
+    """
+
+    figure: str
+    complement: bool = False
+
+    def of(self, value: Any) -> Any:
+        """Returns what stands in the column for a figure, a number or an array."""
+        return 100 - value if self.complement else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A field is one of these values."""
+
+    values: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """A field is drawn from [low, high]; with `log`, its logarithm is uniform."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+Space = Mapping[str, Choice | Uniform]
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Settings that are tried for every row; the best on the validation split has all the seeds.
+
+    Attributes:
+      space: what is tried, by field; a row may add to it or replace it.
+      trials: how many settings are drawn; None: all combinations of choices.
+      seed: of the draws, and of the runs that try them.
+    """
+
+    space: Space
+    trials: int | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+      name: of its folder, and on the command line.
+      title: in the table.
+      recipe: as for `--config`; empty: only published figures.
+      fields: of the config, by dotted name, that differ from the recipe.
+      baseline: name of the row that it is compared with; empty: none.
+      reads: name of a row whose trained networks it reads, instead of training its own.
+      published: published figures by title of the column.
+      space: what is searched besides the study's.
+    """
+
+    name: str
+    title: str
+    recipe: str = ""
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    baseline: str = ""
+    reads: str = ""
+    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    space: Space = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A table: its rows, columns and seeds.
+
+    Attributes:
+      title: heading of its pages.
+      rows: in order.
+      metrics: columns by their titles, in order.
+      seeds: each row is trained with each of them.
+      fields: of the config, by dotted name, for all rows.
+      source: where the published figures are from.
+      search: what is searched before; None: nothing.
+
+    Raises:
+      StudyError: a name is there twice, or nowhere, or cannot be a folder.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    metrics: Mapping[str, Metric]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    source: str = "paper"
+    search: Search | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the names."""
+        names = [row.name for row in self.rows]
+        _refuse_twice("row", names)
+        _refuse_twice("seed", self.seeds)
+        if bad := [seed for seed in self.seeds if not isinstance(seed, int) or seed < 0]:
+            raise StudyError(f"seed {bad[0]!r}: seeds are whole numbers from 0")
+        _check_fields(self.fields, "the study")
+        if self.search is not None:
+            _check_fields(self.search.space, "the search")
+        for row in self.rows:
+            self._check_row(row, names)
+
+    def _check_row(self, row: Row, names: Sequence[str]) -> None:
+        if not _NAME.fullmatch(row.name):
+            raise StudyError(f"row {row.name!r}: a name is letters, digits and . _ + -")
+        for kind in ("baseline", "reads"):
+            other = getattr(row, kind)
+            if other and (other not in names or other == row.name):
+                raise StudyError(
+                    f"row {row.name}: {kind} {other!r} is no other row; there are "
+                    f"{', '.join(names)}"
+                )
+        if unknown := set(row.published) - set(self.metrics):
+            raise StudyError(
+                f"row {row.name}: published figures of {', '.join(sorted(unknown))}; the columns "
+                f"are {', '.join(self.metrics)}"
+            )
+        _check_fields({**row.fields, **row.space}, f"row {row.name}")
+
+    def row(self, name: str) -> Row:
+        """Returns the row of a name.
+
+        Raises:
+          StudyError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise StudyError(
+            f"there is no row {name!r}; there are {', '.join(row.name for row in self.rows)}"
+        )
+
+    def space(self, row: Row) -> Space:
+        """Returns what is searched for a row: nothing if it reads another row's networks."""
+        return {} if self.search is None or row.reads else {**self.search.space, **row.space}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what the pages need to know."""
+        facts = dataclasses.asdict(dataclasses.replace(self, search=None))
+        for row in facts["rows"]:
+            del row["space"]
+        return facts
+
+    @classmethod
+    def from_json(cls, facts: Any) -> "Study":
+        """Restores what `to_json` gave.
+
+        Raises:
+          StudyError: it is something else.
+        """
+        try:
+            facts = dict(facts)
+            facts["rows"] = tuple(Row(**row) for row in facts["rows"])
+            facts["metrics"] = {title: Metric(**m) for title, m in facts["metrics"].items()}
+            return cls(**facts | {"seeds": tuple(facts["seeds"])})
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise StudyError(f"it does not describe a study: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One command of the program.
+
+    Attributes:
+      name: its folder, `<row>/<seed>` or `<row>/search/<trial>`, below the study's.
+      arguments: `--config=RECIPE` and fields.
+      reads: the run whose network it reads; None: it trains its own.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    reads: "Run | None" = None
+
+    def command(self, folder: str) -> list[str]:
+        """Returns the arguments of the program, in the folder of a study."""
+        place = [f"--workdir={folder}/{self.name}"]
+        if self.reads is not None:
+            network = f"{folder}/{self.reads.name}/checkpoints"
+            which = self.config().eval.checkpoint
+            place = ["--mode=eval", *place, f"--checkpoint={network}/{which}"]
+        return [*self.arguments, *place]
+
+    def config(self) -> ml_collections.ConfigDict:
+        """Returns the config that the program has with these arguments.
+
+        Raises:
+          ConfigError: there is no such recipe, or a value that a field cannot have.
+        """
+        config = load_config(self.arguments)
+        if not isinstance(config, ml_collections.ConfigDict):
+            raise ConfigError(f"{self.arguments[0]}: is no recipe")
+        return config
+
+
+def load_config(arguments: Sequence[str]) -> Any:
+    """Returns what `--config` and the fields among some arguments mean.
+
+    Raises:
+      ConfigError: there is no such file, or what is in it or in a field is refused.
+    """
+    values, argv = flags.FlagValues(), ["study", *arguments]
+    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+        config = holder.value
+        if hasattr(config, "to_dict"):  # raises what kept a file from being read
+            config.to_dict()
+    except (flags.Error, OSError) as error:
+        _, refused, reason = str(error).strip().rpartition("errors.ConfigError: ")
+        raise ConfigError(reason if refused else str(error).strip()) from error
+    return config
+
+
+def runs_of(
+    study: Study,
+    row: Row,
+    seeds: Sequence[int],
+    given: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Run]:
+    """Lists the runs of a row; none if it has published figures alone.
+
+    Args:
+      study: it is in.
+      row: of it.
+      seeds: of the runs.
+      given: fields that the user sets for all rows, as `--config.NAME=VALUE`.
+      settings: by row, what a search chose, by field.
+    """
+    settings = settings or {}
+    if not row.recipe:
+        return []
+    networks: list[Any] = [None for _ in seeds]
+    if row.reads:
+        other = study.row(row.reads)
+        settings = {**settings, row.name: settings.get(other.name, {})}
+        networks = runs_of(study, other, seeds, given, settings)
+    common = _arguments(study, row, settings.get(row.name, {}))
+    return [
+        Run(f"{row.name}/{seed}", (*common, f"--config.seed={seed}", *given), network)
+        for seed, network in zip(seeds, networks, strict=True)
+    ]
+
+
+def trial_of(
+    study: Study, row: Row, number: int, setting: Mapping[str, Any], given: Sequence[str] = ()
+) -> Run:
+    """Returns the run that tries a setting; the other arguments are those of `runs_of`."""
+    arguments = (*_arguments(study, row, setting), f"--config.seed={study.search.seed}", *given)
+    return Run(f"{row.name}/search/{number}", arguments)
+
+
+def _arguments(study: Study, row: Row, setting: Mapping[str, Any]) -> list[str]:
+    fields = {**study.fields, **row.fields, **setting}
+    return [f"--config={row.recipe}", *(f"--config.{name}={v}" for name, v in fields.items())]
+
+
+def _check_fields(names: Iterable[str], where: str) -> None:
+    for name in names:
+        try:
+            check_field(name)
+        except ConfigError as error:
+            raise StudyError(f"{where}: {error}") from error
+        if name == "seed":
+            raise StudyError(f"{where}: config.seed is what the study's seeds are for")
+
+
+def _refuse_twice(kind: str, values: Sequence[Any]) -> None:
+    if twice := [value for value in values if list(values).count(value) > 1]:
+        raise StudyError(f"{kind} {twice[0]!r} is there twice")

@@ -1,0 +1,260 @@
+"""Trains the runs of a study that are missing, several at a time, each in a process of its own.
+
+A run that another process holds, of the same study or of somebody else's in the same folder, is
+waited for and then counts like the others. One that fails does not end the study.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ega_jax.config import store
+from ega_jax.runtime import lock
+from ega_jax.runtime.distributed import STOPPED
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.studies.plan import Run, StudyError
+
+logger = logging.getLogger(__name__)
+
+LOG = "log.txt"  # what a run says, in its folder
+_PAUSE = 0.5  # seconds between two looks at the processes
+_PATIENCE = 5.0  # seconds between two looks at the runs of others
+
+# Of the fields that a run may change, those that its figures depend on.
+_OF_FIGURES = (
+    *("steps", "epochs", "ccam", "reader", "data.mask_values", "predict.size"),
+    *("eval.checkpoint", "eval.ten_crop", "eval.map_size"),
+    *("eval.threshold", "eval.threshold_interval"),
+)
+
+
+def is_finished(run: Run, folder: pathlib.Path) -> bool:
+    """Says whether a run has the results that its command would give.
+
+    Args:
+      run: of a study.
+      folder: of the study.
+
+    Raises:
+      ConfigError: what lies in its folder is another run.
+    """
+    place = folder / run.name
+    if not (place / "results.json").exists():
+        return False
+    results = store.read_json(place / "results.json")
+    if not isinstance(results, dict):
+        return False
+    done, wanted = store.parse(results.get("config"), place), run.config()
+    wanted = store.settle(done, wanted, place)
+    changed = [change.partition(":")[0] for change in store.changes(done, wanted)]
+    return not any(f"{name}.".startswith(f"{field}.") for name in changed for field in _OF_FIGURES)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of runs.
+
+    Attributes:
+      failed: by name of the run, the last line that it said.
+      stopped: the study was told to stop before all had ended.
+    """
+
+    failed: dict[str, str]
+    stopped: bool = False
+
+
+@dataclasses.dataclass
+class _Active:
+    run: Run
+    process: subprocess.Popen
+    began: float
+
+
+class Runner:
+    """Processes of this machine, each with its share of the cores and GPUs."""
+
+    def __init__(self, folder: pathlib.Path, jobs: int):
+        """Prepares as many places as there are jobs.
+
+        Args:
+          folder: of the study.
+          jobs: how many runs at a time.
+
+        Raises:
+          StudyError: there are fewer GPUs.
+        """
+        self.folder = folder
+        self.shares = shares(jobs)
+
+    def run(self, runs: Sequence[Run], done: Callable[[Run], None] = lambda run: None) -> Outcome:
+        """Trains what is not finished.
+
+        Args:
+          runs: in the order in which they begin.
+          done: called after each that was trained here.
+        """
+        outcome = Outcome({})
+        waiting = list(runs)
+        active: dict[int, _Active] = {}
+        told: set[str] = set()  # of whom it was said that they wait
+        with _told_to_stop() as stop:
+            try:
+                while (waiting or active) and not stop:
+                    for slot, one in list(active.items()):
+                        if one.process.poll() is None:
+                            continue
+                        del active[slot]
+                        if self._ended(one, outcome):
+                            done(one.run)
+                        else:
+                            waiting.append(one.run)
+                    for slot in range(len(self.shares)):
+                        if slot not in active and (run := self._next(waiting, outcome, told)):
+                            active[slot] = self._start(run, slot)
+                    time.sleep(_PATIENCE if waiting and not active else _PAUSE)
+            finally:
+                for one in active.values():
+                    one.process.terminate()
+                for one in active.values():
+                    one.process.wait()
+            outcome.stopped = bool(waiting or active)
+        return outcome
+
+    def _next(self, waiting: list[Run], outcome: Outcome, told: set[str]) -> Run | None:
+        """Takes the first run out of the waiting ones that can begin; drops what has ended."""
+        for run in list(waiting):
+            try:
+                finished = is_finished(run, self.folder)
+                ready = run.reads is None or is_finished(run.reads, self.folder)
+                refused = ""
+            except ConfigError as error:
+                refused = str(error)
+            if run.reads and run.reads.name in outcome.failed:
+                refused = f"it reads the network of {run.reads.name}, which failed"
+            holder = lock.holder(self.folder / run.name)
+            if refused:
+                self._fail(run, refused, outcome)
+            elif not finished and (holder or not ready):
+                if holder and run.name not in told:
+                    logger.info("%s is in the hands of %s.", run.name, holder)
+                    told.add(run.name)
+                continue
+            waiting.remove(run)
+            if not finished and not refused:
+                return run
+        return None
+
+    def _start(self, run: Run, slot: int) -> _Active:
+        cores, environment = self.shares[slot]
+        place = self.folder / run.name
+        place.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "ega_jax.main", *run.command(os.fspath(self.folder))]
+        logger.info("%s begins.", run.name)
+        with open(place / LOG, "a", encoding="utf-8") as log, _on_cores(cores):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment,
+                start_new_session=True,  # Ctrl-C reaches the study, which tells them to stop
+            )
+        return _Active(run, process, time.monotonic())
+
+    def _ended(self, one: _Active, outcome: Outcome) -> bool:
+        """Says what became of a process; False if the run was in other hands."""
+        name, code = one.run.name, one.process.returncode
+        if code == 0:
+            logger.info("%s has ended, after %.0f s.", name, time.monotonic() - one.began)
+            return True
+        line = last_line(self.folder / name / LOG)
+        if " is in use by " in line:
+            return False
+        if code == STOPPED:
+            line = "told to stop; the same command goes on with it"
+        self._fail(one.run, line or f"ended with code {code}", outcome)
+        return True
+
+    def _fail(self, run: Run, line: str, outcome: Outcome) -> None:
+        logger.warning("%s failed: %s", run.name, line)
+        outcome.failed[run.name] = line
+
+
+def last_line(path: pathlib.Path) -> str:
+    """Returns the last line of a file that is not empty; nothing if there is none."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def shares(jobs: int) -> list[tuple[set[int], dict[str, str]]]:
+    """Divides this machine: for each job its cores (none: all) and what its environment adds.
+
+    Raises:
+      StudyError: there are fewer GPUs than jobs, none for some.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    gpus = _gpus()
+    if gpus and jobs > len(gpus):
+        raise StudyError(
+            f"--jobs={jobs}: there are {len(gpus)} GPUs ({', '.join(gpus)}), and a run takes all "
+            "the memory of one; lower --jobs, or set JAX_PLATFORMS=cpu"
+        )
+    result = []
+    for slot in range(jobs):
+        own = set(cores[slot::jobs] or cores[slot % len(cores) :][:1] if cores else [])
+        mine = {"CUDA_VISIBLE_DEVICES": ",".join(gpus[slot::jobs])} if gpus and jobs > 1 else {}
+        result.append((own, mine))
+    return result
+
+
+def _gpus() -> list[str]:
+    """Names the NVIDIA GPUs that runs may use, without starting CUDA in this process."""
+    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+        return []
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [name.strip() for name in told.split(",") if name.strip()]
+    found = pathlib.Path("/dev").glob("nvidia[0-9]*")
+    return [str(number) for number in range(len(list(found)))]
+
+
+@contextlib.contextmanager
+def _on_cores(cores: set[int]) -> Iterator[None]:
+    """Runs on some cores, for what is started meanwhile to inherit it."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[list[int]]:
+    """Yields a list that a first SIGTERM or SIGINT fills; a second one ends the process."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def told(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        logger.warning("Told to stop: runs save and stop.")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous[number] = signal.signal(number, told)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
