@@ -51,7 +51,7 @@ _DEEP_HEADS = {
     "danet": tuple(REFERENCE_MODELS),
     "spg": ("vgg", "inception_v3"),
 }
-_HIERARCHIES = {"cub": pathlib.Path(__file__).parent / "hierarchies" / "cub.csv"}
+HIERARCHIES = {"cub": pathlib.Path(__file__).parent / "hierarchies" / "cub.csv"}
 
 
 def recipe(data: str, model: str, row: str) -> ml_collections.ConfigDict:
@@ -77,8 +77,8 @@ def recipe(data: str, model: str, row: str) -> ml_collections.ConfigDict:
     if model == "alexnet":
         config.data.crop_size = 227
         config.eval.map_size = 224
-    if data in _HIERARCHIES:
-        config.danet.hierarchy = str(_HIERARCHIES[data])
+    if data in HIERARCHIES:
+        config.danet.hierarchy = str(HIERARCHIES[data])
     more = ("reference",) * (model in REFERENCE_MODELS) + ("released_code",) * (model in RELEASED)
     if row == "released_code" and row in more:
         _as_released(config, model)

