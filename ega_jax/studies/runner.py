@@ -24,6 +24,7 @@ from ega_jax.studies.plan import Run, StudyError
 
 logger = logging.getLogger(__name__)
 
+PROGRAM = (sys.executable, "-m", "ega_jax.main")
 LOG = "log.txt"  # what a run says, in its folder
 _PAUSE = 0.5  # seconds between two looks at the processes
 _PATIENCE = 5.0  # seconds between two looks at the runs of others
@@ -76,6 +77,7 @@ class _Active:
     run: Run
     process: subprocess.Popen
     began: float
+    log_begins: int
 
 
 class Runner:
@@ -131,18 +133,14 @@ class Runner:
     def _next(self, waiting: list[Run], outcome: Outcome, told: set[str]) -> Run | None:
         """Takes the first run out of the waiting ones that can begin; drops what has ended."""
         for run in list(waiting):
-            try:
-                finished = is_finished(run, self.folder)
-                ready = run.reads is None or is_finished(run.reads, self.folder)
-                refused = ""
-            except ConfigError as error:
-                refused = str(error)
-            if run.reads and run.reads.name in outcome.failed:
-                refused = f"it reads the network of {run.reads.name}, which failed"
+            finished, refused = self._look(run)
+            network = run.reads
+            if network and network.name in outcome.failed:
+                refused = f"it reads the network of {network.name}, which failed"
             holder = lock.holder(self.folder / run.name)
             if refused:
                 self._fail(run, refused, outcome)
-            elif not finished and (holder or not ready):
+            elif not finished and (holder or (network and not self._look(network)[0])):
                 if holder and run.name not in told:
                     logger.info("%s is in the hands of %s.", run.name, holder)
                     told.add(run.name)
@@ -152,13 +150,21 @@ class Runner:
                 return run
         return None
 
+    def _look(self, run: Run) -> tuple[bool, str]:
+        """Says whether a run is finished, and why what lies in its folder is refused."""
+        try:
+            return is_finished(run, self.folder), ""
+        except ConfigError as error:
+            return False, str(error)
+
     def _start(self, run: Run, slot: int) -> _Active:
         cores, environment = self.shares[slot]
         place = self.folder / run.name
         place.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "ega_jax.main", *run.command(os.fspath(self.folder))]
+        command = [*PROGRAM, *run.command(os.fspath(self.folder))]
         logger.info("%s begins.", run.name)
         with open(place / LOG, "a", encoding="utf-8") as log, _on_cores(cores):
+            log_begins = log.tell()
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -167,15 +173,15 @@ class Runner:
                 env=os.environ | environment,
                 start_new_session=True,  # Ctrl-C reaches the study, which tells them to stop
             )
-        return _Active(run, process, time.monotonic())
+        return _Active(run, process, time.monotonic(), log_begins)
 
     def _ended(self, one: _Active, outcome: Outcome) -> bool:
         """Says what became of a process; False if the run was in other hands."""
         name, code = one.run.name, one.process.returncode
-        if code == 0:
+        if code == 0 and self._look(one.run)[0]:
             logger.info("%s has ended, after %.0f s.", name, time.monotonic() - one.began)
             return True
-        line = last_line(self.folder / name / LOG)
+        line = last_words(self.folder / name / LOG, one.log_begins)
         if " is in use by " in line:
             return False
         if code == STOPPED:
@@ -188,10 +194,17 @@ class Runner:
         outcome.failed[run.name] = line
 
 
-def last_line(path: pathlib.Path) -> str:
-    """Returns the last line of a file that is not empty; nothing if there is none."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+def last_words(path: pathlib.Path, begin: int = 0) -> str:
+    """Returns the error that a program told last, or else its last line; both on one line.
+
+    Args:
+      path: of what it said; need not be there.
+      begin: the byte from which on it is meant, as a run that is begun again goes on writing.
+    """
+    text = path.read_bytes()[begin:].decode(errors="replace") if path.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [place for place, line in enumerate(lines) if line.startswith("error: ")]
+    return " ".join(lines[told[-1] if told else -1 :])
 
 
 def shares(jobs: int) -> list[tuple[set[int], dict[str, str]]]:

@@ -1,0 +1,180 @@
+"""A study as it is called: its commands, its pages, and what becomes of it when it is killed."""
+
+import csv
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ega_jax.modes import study as mode
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.studies import runner
+from ega_jax.studies.plan import Choice, Search, StudyError
+from tests.helpers.paths import ROOT
+from tests.helpers.runs import TINY
+from tests.helpers.study_runs import leave_scored, two_rows
+
+FIELDS = [f"--config.{name}={value}" for name, value in TINY.items()]
+
+
+@pytest.fixture
+def study():
+    return two_rows()
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    """The folders of a study's runs, and nothing else."""
+    for row in ("cam", "ega"):
+        for seed in (0, 1, 5):
+            leave_scored(tmp_path / "OUT", study, row, seed)
+    return tmp_path / "OUT"
+
+
+def cells(folder):
+    """The figures of a study's table; what they cost is another one every time."""
+    with (folder / "study.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if row["column"] not in ("images/s", "seconds")]
+
+
+def test_commands(study):
+    listed = mode.commands(study, "runs/my study", given=["--config.steps=3"])
+    assert listed[1] == (
+        "python -m ega_jax.main --config=configs/quickstart.py:ega --config.seed=0 "
+        "--config.steps=3 '--workdir=runs/my study/ega/0'"
+    )
+    assert [line.rpartition("/my study/")[2] for line in listed] == [
+        *("cam/0'", "ega/0'", "cam/1'", "ega/1'"),
+    ]
+    few = mode.commands(study, "OUT", rows=["ega"], seeds=["7", "8"])
+    assert [line.rpartition("=")[2] for line in few] == ["OUT/ega/7", "OUT/ega/8"]
+
+
+def test_commands_of_a_search(tmp_path, caplog):
+    caplog.set_level("INFO", logger="ega_jax")
+    study = two_rows(search=Search({"optimizer.learning_rate": Choice((0.1, 0.2))}))
+    listed = mode.commands(study, str(tmp_path))
+    assert [line.rpartition(f"{tmp_path}/")[2] for line in listed] == [
+        *("cam/search/0", "cam/search/1", "ega/search/0", "ega/search/1"),
+    ]
+    assert "Still to be searched, then listed with their seeds: CAM, EGA." in caplog.text
+    place = tmp_path / "cam" / "search"
+    place.mkdir(parents=True)
+    (place / "chosen.json").write_text('{"setting": {"optimizer.learning_rate": 0.2}}')
+    listed = mode.commands(study, str(tmp_path), rows=["cam"])
+    assert len(listed) == 4 and "--config.optimizer.learning_rate=0.2 " in listed[-1]
+    assert listed[-1].endswith("/cam/1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"rows": ["has"]}, StudyError, "there is no row 'has'; there are cam, ega"),
+        ({"seeds": ["one"]}, StudyError, "--seeds=one: seeds are whole numbers"),
+        ({"given": ["--config.ega.epsilon=many"]}, ConfigError, "config.ega.epsilon=many"),
+    ],
+)
+def test_refuses_at_once(study, tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        mode.study(study, str(tmp_path), **arguments)
+
+
+def test_buckets_have_no_locks(study):
+    with pytest.raises(StudyError, match="--workdir=gs://b/x: a study needs a folder on a disk"):
+        mode.study(study, "gs://b/x")
+
+
+def test_the_table_of_copied_folders(study, copied):
+    """With the study or, once it has written `study.json`, without: no run, no data, no path."""
+    assert mode.study(study, str(copied), jobs=0) == 0
+    made = cells(copied)
+    assert made[0]["seeds"] == "0 1 5"  # those of somebody else's count too
+    again = copied.with_name("AGAIN")
+    shutil.copytree(copied, again)
+    for page in ("study.csv", "study.md", "study.html"):
+        (again / page).unlink()
+    assert mode.study(None, str(again)) == 0
+    assert cells(again) == made
+    assert (again / "study.md").read_text() == (copied / "study.md").read_text()
+    ega = [row for row in made if row["row"] == "ega"]
+    assert all(float(row["low"]) <= float(row["high"]) for row in ega)
+
+
+def test_folders_without_a_study(study, tmp_path):
+    with pytest.raises(StudyError, match="is not the folder of a study; give one, or --config"):
+        mode.study(None, str(tmp_path))
+    with pytest.raises(StudyError, match="has no results of a row of the study, as <row>/<seed>"):
+        mode.study(study, str(tmp_path), jobs=0)
+    (tmp_path / "study.json").write_text("[]")
+    with pytest.raises(StudyError, match=r"study\.json: it does not describe a study"):
+        mode.study(None, str(tmp_path))
+
+
+def test_a_failed_run_is_in_the_table(study, copied, monkeypatch):
+    monkeypatch.setattr(runner, "PROGRAM", (sys.executable, "-c", "raise SystemExit('full')"))
+    shutil.rmtree(copied / "ega" / "1")
+    assert mode.study(study, str(copied)) == 1
+    text = (copied / "study.md").read_text()
+    assert "| ega/1 | full |" in text and "| EGA (2 of 3 seeds) |" in text
+    monkeypatch.setattr(runner, "PROGRAM", ("false",))
+    assert mode.study(study, str(copied), seeds=["0"]) == 0  # those are all there
+
+
+def test_another_run_is_not_in_the_table(study, copied, caplog):
+    given = ["--config.ega.epsilon=3"]
+    assert mode.study(study, str(copied), given=given) == 1
+    text = (copied / "study.md").read_text()
+    assert "| ega/0 | " in text and "config.ega.epsilon: the run has 1.0, asked for is 3.0" in text
+    assert {row["row"] for row in cells(copied) if row["mean"]} == set()
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Starts a study of two seeds of CAM, as a user does."""
+    (tmp_path / "one.py").write_text(
+        "from configs.studies import creatures\n"
+        "import dataclasses\n"
+        "def get_config():\n"
+        "    whole = creatures.get_config('ablation')\n"
+        "    return dataclasses.replace(whole, rows=whole.rows[:1], seeds=(0, 1))\n"
+    )
+    command = [*(sys.executable, "-m", "ega_jax.main", "--mode=study", "--jobs=2")]
+    command += [f"--config={tmp_path}/one.py", *FIELDS]
+
+    def start(workdir: pathlib.Path, *more: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*command, f"--workdir={workdir}", *more],
+            cwd=ROOT,
+            env=os.environ | {"XLA_FLAGS": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.mark.slow
+def test_killed_and_called_again_it_ends_with_the_same_table(call, tmp_path):
+    whole = call(tmp_path / "whole")
+    assert whole.wait() == 0, whole.stdout.read()
+    first = call(tmp_path / "killed")
+    while not list((tmp_path / "killed").glob("cam/*/checkpoints/last/*")):
+        assert first.poll() is None, first.stdout.read()
+        time.sleep(0.05)
+    time.sleep(random.Random(0).random())
+    first.send_signal(signal.SIGTERM)
+    assert first.wait() == 75, first.stdout.read()
+    assert not (tmp_path / "killed" / "cam" / "0" / "results.json").exists()
+    second = call(tmp_path / "killed")
+    assert second.wait() == 0, second.stdout.read()
+    assert "Going on from step" in (tmp_path / "killed" / "cam" / "0" / "log.txt").read_text()
+    assert cells(tmp_path / "killed") == cells(tmp_path / "whole")
+    assert len(cells(tmp_path / "whole")) == 8
