@@ -1,26 +1,24 @@
 """A study as it is called: its commands, its pages, and what becomes of it when it is killed."""
 
 import csv
+import functools
+import json
 import os
-import pathlib
-import random
 import shutil
 import signal
-import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from ega_jax.modes import study as mode
+from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies import runner
 from ega_jax.studies.plan import Choice, Search, StudyError
-from tests.helpers.paths import ROOT
 from tests.helpers.runs import TINY
 from tests.helpers.study_runs import leave_scored, two_rows
-
-FIELDS = [f"--config.{name}={value}" for name, value in TINY.items()]
 
 
 @pytest.fixture
@@ -135,46 +133,24 @@ def test_another_run_is_not_in_the_table(study, copied, caplog):
     assert {row["row"] for row in cells(copied) if row["mean"]} == set()
 
 
-@pytest.fixture
-def call(tmp_path):
-    """Starts a study of two seeds of CAM, as a user does."""
-    (tmp_path / "one.py").write_text(
-        "from configs.studies import creatures\n"
-        "import dataclasses\n"
-        "def get_config():\n"
-        "    whole = creatures.get_config('ablation')\n"
-        "    return dataclasses.replace(whole, rows=whole.rows[:1], seeds=(0, 1))\n"
-    )
-    command = [*(sys.executable, "-m", "ega_jax.main", "--mode=study", "--jobs=2")]
-    command += [f"--config={tmp_path}/one.py", *FIELDS]
-
-    def start(workdir: pathlib.Path, *more: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [*command, f"--workdir={workdir}", *more],
-            cwd=ROOT,
-            env=os.environ | {"XLA_FLAGS": ""},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
-
-
 @pytest.mark.slow
-def test_killed_and_called_again_it_ends_with_the_same_table(call, tmp_path):
-    whole = call(tmp_path / "whole")
-    assert whole.wait() == 0, whole.stdout.read()
-    first = call(tmp_path / "killed")
-    while not list((tmp_path / "killed").glob("cam/*/checkpoints/last/*")):
-        assert first.poll() is None, first.stdout.read()
-        time.sleep(0.05)
-    time.sleep(random.Random(0).random())
-    first.send_signal(signal.SIGTERM)
-    assert first.wait() == 75, first.stdout.read()
-    assert not (tmp_path / "killed" / "cam" / "0" / "results.json").exists()
-    second = call(tmp_path / "killed")
-    assert second.wait() == 0, second.stdout.read()
-    assert "Going on from step" in (tmp_path / "killed" / "cam" / "0" / "log.txt").read_text()
-    assert cells(tmp_path / "killed") == cells(tmp_path / "whole")
-    assert len(cells(tmp_path / "whole")) == 8
+def test_stopped_and_called_again_it_ends_as_if_undisturbed(study, tiny_run, tmp_path):
+    """With the program itself, on the run that `tiny_run` is."""
+    given = [f"--config.{name}={value}" for name, value in TINY.items()]
+    run = functools.partial(mode.study, study, str(tmp_path), rows=["ega"], seeds=["0"])
+    saved = tmp_path / "ega" / "0" / "checkpoints" / "last"
+
+    def stop():
+        while not list(saved.glob("[0-9]*")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert run(given=given) == STOPPED
+    assert not (tmp_path / "ega" / "0" / "results.json").exists()
+    assert run(given=given) == 0
+    assert "Going on from step" in (tmp_path / "ega" / "0" / runner.LOG).read_text()
+    results = json.loads((tmp_path / "ega" / "0" / "results.json").read_text())
+    assert results["test"] == json.loads(json.dumps(tiny_run[1]["test"]))
+    (cell,) = [c for c in cells(tmp_path) if (c["row"], c["column"]) == ("ega", "Top-1 cls err")]
+    assert float(cell["mean"]) == results["test"]["top1_cls_err"]
