@@ -15,6 +15,7 @@ from ega_jax import main
 from tests.helpers.runs import TINY
 
 QUICKSTART = "--config=configs/quickstart.py"
+STUDY = "--config=configs/studies/creatures.py"
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def run(capsys, monkeypatch, request, tmp_path_factory):
         for name in ("config", "workdir", "mode", "checkpoint"):
             flags.FLAGS[name].unparse()
         for name in ("images", "scoremaps", "metadata", "masks", "topology"):
+            flags.FLAGS[name].unparse()
+        for name in ("list", "rows", "seeds"):
             flags.FLAGS[name].unparse()
         try:
             code = main.main(main._parse_flags(sys.argv))
@@ -76,6 +79,11 @@ def fields(**overrides):
         ([QUICKSTART, "--config.batch_size=auto"], "does not say how much memory it has"),
         (["--mode=compile", QUICKSTART, "--topology=v5e-16"], "must be like v5e:16x16"),
         (["--config=configs/folder.py"], "set --config.data.root"),
+        (["--mode=study", QUICKSTART], "error: --config is a recipe; --mode=study takes a study, "),
+        ([STUDY], "error: --config is a study; --mode=train takes a recipe"),
+        (["--mode=study", f"{STUDY}:parts"], "creatures.py:parts: choose systems, ablation or all"),
+        (["--mode=study", STUDY, "--rows=camm"], "error: there is no row 'camm'; there are cam,"),
+        (["--mode", "study", STUDY, "--config.steps=x"], "flag --config.steps=x: invalid literal"),
     ],
 )
 def test_mistakes_are_said_in_one_line(run, arguments, message):
@@ -94,6 +102,8 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
         (["--mode=baseline"], "--mode=baseline needs --metadata"),
         (["--workdir=runs/x"], "--mode=train needs --config"),
         (["--mode=compile", QUICKSTART], "--mode=compile needs --topology"),
+        (["--mode=study"], "--mode=study needs --config=STUDY, or the --workdir of one"),
+        (["--mode=study", STUDY, "--config.steps", "3"], "not understood: 3"),
         ([QUICKSTART, "surplus"], "not understood: surplus"),
         ([QUICKSTART, "--process_id=0"], "--process_id without --distributed"),
         (["--mode=predict", "--distributed"], "--mode=predict is for one process"),
@@ -308,3 +318,14 @@ def test_a_run_whose_checkpoint_could_not_be_written_has_no_results(run, tmp_pat
     code, said = run(QUICKSTART, f"--workdir={tmp_path}/run", *fields(steps=1))
     assert code == 1 and "could not be written" in said
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_study_lists_its_commands(run, monkeypatch):
+    said = []
+    monkeypatch.setattr(main, "print", said.append, raising=False)
+    code, _ = run("--mode=study", STUDY, "--list", "--rows=ega", "--config.steps=3", "--seeds=4")
+    assert code == 0
+    assert said == [
+        "python -m ega_jax.main --config=configs/quickstart.py:ega --config.eval.every_epochs=0.0 "
+        "--config.seed=4 --config.steps=3 --workdir=runs/creatures/ega/4"
+    ]

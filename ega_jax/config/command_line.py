@@ -8,7 +8,7 @@ from collections.abc import Sequence
 SAVED = pathlib.Path(__file__).with_name("saved.py")
 
 _FIELD = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?")
-_STUDY = re.compile(r"--?mode=study")
+_STUDY = re.compile(r"(^| )--?mode[= ]study($| )")
 _RECIPE = re.compile(r"--?config(=|$)")
 
 
@@ -33,7 +33,7 @@ def has_recipe(argv: Sequence[str]) -> bool:
 
 def is_study(argv: Sequence[str]) -> bool:
     """Says whether a command line is about a study, whose fields are those of its runs."""
-    return any(_STUDY.fullmatch(argument) for argument in argv)
+    return bool(_STUDY.search(" ".join(argv)))
 
 
 def fields(argv: Sequence[str]) -> list[str]:

@@ -163,6 +163,13 @@ def test_find(finished, which, found):
     assert find(finished, which) == finished / "checkpoints" / found
 
 
+@pytest.mark.parametrize(("which", "found"), [("last", "last/3"), ("best", "best/2")])
+def test_find_in_the_folder_of_another_run(finished, tmp_path, which, found):
+    folder = finished / "checkpoints"
+    assert find(tmp_path / "elsewhere", str(folder / which)) == folder / found
+    assert find(tmp_path / "elsewhere", str(folder / found)) == folder / found
+
+
 def test_find_best_by_its_step(workdir):
     shutil.rmtree(workdir / "checkpoints" / "last" / "2")
     assert find(workdir, "2") == workdir / "checkpoints" / "best" / "2"

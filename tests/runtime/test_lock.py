@@ -50,6 +50,17 @@ def test_the_second_is_refused_and_told_who_is_there(tmp_path, holder):
         pass
 
 
+def test_whether_somebody_is_there_can_be_asked(tmp_path, holder):
+    assert lock.holder(tmp_path).startswith(f"process {holder.pid} on {socket.gethostname()}, ")
+    assert lock.holder(tmp_path / "other") == ""
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert lock.holder(tmp_path) == ""
+    assert lock.holder("gs://bucket/run") == ""
+    with lock.only_one(tmp_path):  # asking has not taken it
+        pass
+
+
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
