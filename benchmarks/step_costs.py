@@ -19,7 +19,7 @@ import numpy as np
 from configs import quickstart
 from configs.studies import creatures
 from ega_jax.config import build
-from ega_jax.studies.plan import runs_of
+from ega_jax.studies.runs import runs_of
 from ega_jax.training import steps
 
 

@@ -11,8 +11,9 @@ from ega_jax.runtime import files
 from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies import pages, search
-from ega_jax.studies.plan import Row, Run, Study, StudyError, runs_of
+from ega_jax.studies.plan import Row, Study, StudyError
 from ega_jax.studies.runner import Outcome, Runner, is_finished
+from ega_jax.studies.runs import Run, runs_of
 from ega_jax.studies.summary import summarize
 
 logger = logging.getLogger(__name__)

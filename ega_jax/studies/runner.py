@@ -20,7 +20,8 @@ from ega_jax.config import store
 from ega_jax.runtime import lock
 from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
-from ega_jax.studies.plan import Run, StudyError
+from ega_jax.studies.plan import StudyError
+from ega_jax.studies.runs import Run
 
 logger = logging.getLogger(__name__)
 

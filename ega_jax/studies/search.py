@@ -20,8 +20,9 @@ from ega_jax.config import store
 from ega_jax.evaluation import score_files
 from ega_jax.runtime import files
 from ega_jax.runtime.errors import ConfigError
-from ega_jax.studies.plan import Choice, Row, Run, Search, Space, Study, StudyError, trial_of
+from ega_jax.studies.plan import Choice, Row, Search, Space, Study, StudyError
 from ega_jax.studies.runner import is_finished
+from ega_jax.studies.runs import Run, trial_of
 from ega_jax.training.progress import NOT_FINITE
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ import numpy as np
 
 from ega_jax import localization
 from ega_jax.evaluation import per_image, score_files
-from ega_jax.studies.plan import Metric, Row, Study, runs_of
+from ega_jax.studies.plan import Metric, Row, Study
+from ega_jax.studies.runs import runs_of
 from tests.helpers import scored_splits
 
 METRICS = {

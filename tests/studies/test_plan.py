@@ -8,7 +8,8 @@ from configs import protocol
 from ega_jax.config.check import check
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies import search
-from ega_jax.studies.plan import Choice, Row, Run, Search, Study, StudyError, runs_of, trial_of
+from ega_jax.studies.plan import Choice, Row, Search, Study, StudyError
+from ega_jax.studies.runs import Run, runs_of, trial_of
 from tests.helpers.study_runs import METRICS, two_rows
 
 STUDIES = {  # arguments after the colon, and how many rows are trained

@@ -12,7 +12,8 @@ import pytest
 
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies import runner
-from ega_jax.studies.plan import Row, StudyError, runs_of
+from ega_jax.studies.plan import Row, StudyError
+from ega_jax.studies.runs import runs_of
 from tests.helpers.study_runs import leave, results_of, two_rows
 
 # Waits, says something, and copies `prepared/<row>/<seed>.json`, or what it must not be done.

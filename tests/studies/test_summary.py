@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ega_jax.studies import pages
-from ega_jax.studies.plan import Metric, Row, StudyError, runs_of
+from ega_jax.studies.plan import Metric, Row, StudyError
+from ega_jax.studies.runs import runs_of
 from ega_jax.studies.summary import summarize
 from tests.helpers import scored_splits
 from tests.helpers.study_runs import leave, leave_scored, two_rows
