@@ -11,6 +11,7 @@
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 | `study` | trains the runs of a table that are missing, and writes the table | `--config` |
+| `figures` | draws the paper's Fig. 1 and 4 of runs, its Fig. 7 of a study | `--workdir` |
 """
 
 import contextlib
@@ -37,7 +38,10 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile", "study"],
+    [
+        *("inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile"),
+        *("study", "figures"),
+    ],
     "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
@@ -91,6 +95,7 @@ JOBS = flags.DEFINE_integer(
 LIST = flags.DEFINE_bool("list", False, "study: print the commands of its runs, and run none.")
 ROWS = flags.DEFINE_list("rows", [], "study: rows to train; default: all.")
 SEEDS = flags.DEFINE_list("seeds", [], "study: seeds to train with; default: the study's.")
+COMPARE = flags.DEFINE_list("compare", [], "figures: workdirs of runs to be shown beside it.")
 
 # What `predict` and `annotate` exit with when they had to skip pictures that cannot be read.
 SKIPPED = 3
@@ -112,6 +117,7 @@ def main(argv: list[str]) -> int:
             "inspect": _inspect,
             "compile": _compile,
             "study": _study,
+            "figures": _figures,
         }[MODE.value]()
     return outcome.code
 
@@ -210,6 +216,15 @@ def _study() -> int:
         print("\n".join(study.commands(plan, _workdir(), **chosen)))
         return 0
     return study.study(plan, _workdir(), jobs=JOBS.value, **chosen)
+
+
+def _figures() -> int:
+    _require("workdir")
+    from ega_jax.modes.figures import figures
+
+    others = [os.path.expanduser(other) for other in COMPARE.value]
+    figures(_workdir(), others, CONFIG.value)
+    return 0
 
 
 def _scoring() -> dict[str, Any]:

@@ -60,7 +60,10 @@ def with_config_of_run(
     Raises:
       ConfigError, CheckpointError: there is no such run, or what it says is unreadable.
     """
-    if mode not in ("train", "eval", "predict", "annotate") or not (workdir or checkpoint):
+    if mode == "figures" and workdir and pathlib.Path(workdir, "study.json").exists():
+        return list(argv)  # of a study, which is no run
+    of_runs = ("train", "eval", "predict", "annotate", "figures")
+    if mode not in of_runs or not (workdir or checkpoint):
         return list(argv)
     from ega_jax.config import store
 

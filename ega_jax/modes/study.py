@@ -48,7 +48,7 @@ def study(
     """
     folder = _folder(workdir)
     if plan is None:
-        return _only_pages(_saved(folder), folder)
+        return _only_pages(None, folder)
     files.write_json(folder / "study.json", plan.to_json())
     if jobs == 0:
         return _only_pages(plan, folder)
@@ -164,11 +164,27 @@ class _Work:
         pages.write(self.folder, self.plan, summarize(self.plan, finished), failed)
 
 
-def _only_pages(plan: Study, folder: pathlib.Path) -> int:
-    """Writes the pages of what lies in a folder, copied or not."""
+def finished_of(
+    folder: pathlib.Path, plan: Study | None = None
+) -> tuple[Study, dict[str, dict[int, pathlib.Path]]]:
+    """Returns a study and, by row and seed, the folders of runs that have results, copied or not.
+
+    Args:
+      folder: of the study.
+      plan: the study; None: that of `study.json`.
+
+    Raises:
+      StudyError: it is not the folder of a study, or has no results.
+    """
+    plan = _saved(folder) if plan is None else plan
     found = _on_disk(plan, folder)
     if not any(found.values()):
         raise StudyError(f"{folder} has no results of a row of the study, as <row>/<seed>")
+    return plan, found
+
+
+def _only_pages(plan: Study | None, folder: pathlib.Path) -> int:
+    plan, found = finished_of(folder, plan)
     pages.write(folder, plan, summarize(plan, found), {})
     _show(folder)
     return 0

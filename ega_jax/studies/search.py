@@ -100,7 +100,8 @@ def choose(
             return None
     if not figures:
         return None
-    best = max(figures, key=lambda number: (figures[number], -number))
+    # Rounded, as equal figures may differ in their last bit.
+    best = max(figures, key=lambda number: (round(figures[number], 6), -number))
     setting = _settings(study, row, folder)[best]
     _tell(study, row, folder, figures, len(runs))
     logger.info("%s: trial %d of %d is the best: %s.", row.name, best, len(runs), setting)

@@ -1,0 +1,1 @@
+"""The figures of the paper, of trained networks and of studies."""
