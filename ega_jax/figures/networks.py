@@ -68,8 +68,7 @@ def load(workdir: str | os.PathLike, given: ml_collections.ConfigDict | None = N
         partial=True,
     )
     variables = {"params": saved["params"], **saved["model_state"]}
-    name = pathlib.Path(os.fspath(workdir)).name or os.fspath(workdir)
-    return Trained(name, config, run.class_names, model, variables)
+    return Trained(_name(workdir), config, run.class_names, model, variables)
 
 
 def sample(trained: Trained, number: int) -> dict[str, np.ndarray]:
@@ -93,6 +92,12 @@ def sample(trained: Trained, number: int) -> dict[str, np.ndarray]:
     size = trained.config.data.crop_size
     (batch,) = eval_batches(source, batch_size=len(source), image_size=size)
     return {name: np.asarray(batch[name]) for name in ("image", "label")}
+
+
+def _name(workdir: str | os.PathLike) -> str:
+    """Names a run by its folder, one of a study by row and seed."""
+    parts = pathlib.Path(workdir).parts
+    return "/".join(parts[-2:] if parts[-1].isdigit() else parts[-1:])
 
 
 def as_floats(images: np.ndarray) -> jax.Array:
