@@ -1,7 +1,6 @@
 """`--mode=study`: a table from one command: its runs, trained where they are missing, its pages."""
 
 import logging
-import os
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -72,10 +71,11 @@ def commands(
     """Lists the commands of a study's runs, finished or not, always in the same order.
 
     Rows whose setting is to be searched have the commands of their trials first, and those of their
-    seeds once the setting is chosen. The arguments are those of `study`.
+    seeds once the setting is chosen. The arguments are those of `study`, but that the runs of a
+    study without a search may go to a bucket.
     """
-    folder = _folder(workdir)
-    work = _Work(plan, folder, rows, seeds, given)
+    in_bucket = "://" in workdir and plan.search is None
+    work = _Work(plan, pathlib.Path(workdir) if in_bucket else _folder(workdir), rows, seeds, given)
     settings, _ = work.choose({})
     listed = [*work.trials(), *work.runs(settings)]
     if missing := [row.title for row in work.rows if (row.reads or row.name) not in settings]:
@@ -85,7 +85,7 @@ def commands(
             ", ".join(missing),
         )
     return [
-        shlex.join(["python", "-m", "ega_jax.main", *run.command(os.fspath(folder))])
+        shlex.join(["python", "-m", "ega_jax.main", *run.command(workdir.rstrip("/"))])
         for run in listed
     ]
 

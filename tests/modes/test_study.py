@@ -87,6 +87,8 @@ def test_refuses_at_once(study, tmp_path, arguments, error, message):
 def test_buckets_have_no_locks(study):
     with pytest.raises(StudyError, match="--workdir=gs://b/x: a study needs a folder on a disk"):
         mode.study(study, "gs://b/x")
+    listed = mode.commands(study, "gs://b/x/")
+    assert listed[3].endswith(" --workdir=gs://b/x/ega/1")
 
 
 def test_the_table_of_copied_folders(study, copied):
