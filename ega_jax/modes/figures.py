@@ -44,17 +44,17 @@ def figures(
       ConfigError, CheckpointError, DataError, StudyError: there is nothing to draw; says why.
     """
     folder = pathlib.Path(workdir)
-    made: Mapping[str, Figure]
     if (folder / "study.json").exists():
         if compare:
             raise ConfigError("--compare is for runs; the rows of a study are in one figure")
         plan, found = finished_of(folder)
         made = {"curves": strength.curves(plan, summarize(plan, found, resamples=0))}
-        return _save(folder / "figures", made)
-    networks = [load(workdir, config), *(load(other) for other in compare)]
-    paths = [_fig1(folder, networks)]
-    if AUX in networks[0].variables:
-        paths += _fig4(folder, networks[0])
+        paths = _save(folder / "figures", made)
+    else:
+        networks = [load(workdir, config), *(load(other) for other in compare)]
+        paths = [_fig1(folder, networks)]
+        if AUX in networks[0].variables:
+            paths += _fig4(folder, networks[0])
     for path in paths:
         logger.info("Figure: %s", path)
     return paths
