@@ -48,6 +48,7 @@ def curves(study: Study, lines: Sequence[Line]) -> Figure:
                     label=recipe.rpartition("/")[2],
                 )
         axes.set_xlabel(field, fontsize=8)
+        axes.set_xticks(sorted(set(values)))
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
     panels[0].legend(fontsize=7, frameon=False)

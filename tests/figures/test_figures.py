@@ -125,6 +125,7 @@ def test_curves_of_a_study(strengths, tmp_path):
     first, second = figure.axes
     line = first.containers[0].lines[0]
     assert line.get_xdata().tolist() == [1.0, 2.0] and line.get_ydata().tolist() == [21.0, 32.0]
+    assert first.get_xticks().tolist() == [1.0, 2.0]
     assert (first.get_title(), first.get_xlabel()) == ("Top-1 cls err", "ega.epsilon")
     assert second.containers[0].lines[0].get_ydata().tolist() == [50.0, 50.0]
 
