@@ -203,6 +203,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.annotate.images = "link"  # beside VOC's and YOLO's files: link, copy, none
     config.annotate.min_confidence = 0.0  # boxes below it are left out
 
+    config.report = ml_collections.ConfigDict()  # report.html, see docs/report.md
+    config.report.images = 200  # test images that can be looked at in it, 15 to 20 KB each
+
     config.log_every_steps = 50
     config.profile = 0  # steps recorded for the profiler, once in a run, from its eleventh on
     return config.lock()

@@ -288,12 +288,14 @@ class Trainer:
         )
 
     def validate(
-        self, state: steps.TrainState, saved: Checkpoints, writer: Any, maps: Any = None
+        self, state: steps.TrainState, saved: Checkpoints, writer: Any, maps: Any = None, kept: Any = None
     ) -> Scores:
         """Scores the validation split, logs it, and saves the state if it is the best so far."""
         step = int(state.step)
         with memory.told(f"lower config.eval.batch_size={self.config.eval.batch_size}"):
-            scores, _ = self.evaluator.score(variables_of(state), self.sources["val"], maps=maps)
+            scores, _ = self.evaluator.score(
+                variables_of(state), self.sources["val"], maps=maps, gallery=kept
+            )
         figures = flatten(scores.figures(self.config.eval.threshold))
         figures["selection"] = scores.selection
         writer.write_scalars(step, {f"val/{name}": value for name, value in figures.items()})
@@ -311,9 +313,11 @@ class Trainer:
     ) -> dict:
         """Scores validation and test splits with the checkpoint asked for; writes the results."""
         validation = None
+        kept = self.evaluator.gallery(self.sources)
         if "val" in self.sources:
             maps = maps_folder(self.config, self.workdir)
-            validation = self.validate(state, saved, writer, maps)
+            shown = None if "test" in self.sources else kept
+            validation = self.validate(state, saved, writer, maps, shown)
             saved.wait()
             if self.config.eval.checkpoint == "best":
                 best = self.restore(find(self.workdir, "best"))
@@ -326,6 +330,7 @@ class Trainer:
             self.sources,
             self.workdir,
             validation=validation,
+            kept=kept,
             writer=writer,
         )
         results["device"] = self.device
