@@ -9,6 +9,7 @@
 | `annotate` | boxes for pictures of known classes, for other tools | `--images`, `--workdir` |
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
+| `report` | writes `report.html` of a run that was evaluated | `--workdir` |
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 """
 
@@ -36,7 +37,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile"],
+    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "report", "compile"],
     "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
@@ -57,6 +58,9 @@ SCOREMAPS = flags.DEFINE_string(
 )
 METADATA = flags.DEFINE_string(
     "metadata", None, "score, baseline, annotate: folder of metadata, one split or several."
+)
+COMPARE = flags.DEFINE_string(
+    "compare", None, "report: workdir of a second run, to be put beside the first."
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "train, eval: this is one of several processes that make one run."
@@ -100,6 +104,7 @@ def main(argv: list[str]) -> int:
             "score": _score,
             "baseline": _baseline,
             "inspect": _inspect,
+            "report": _report,
             "compile": _compile,
         }[MODE.value]()
     return outcome.code
@@ -172,6 +177,15 @@ def _inspect() -> int:
     from ega_jax.modes.inspect import inspect_all
 
     inspect_all(CONFIG.value, _workdir())
+    return 0
+
+
+def _report() -> int:
+    if not (WORKDIR.value or CONFIG.value):
+        raise app.UsageError("--mode=report needs --workdir")
+    from ega_jax.modes.report import report
+
+    report(_workdir(), compare=_at_home(COMPARE.value))
     return 0
 
 

@@ -9,7 +9,8 @@ arrays, of n images:
 | `thresholds` | `[T]` float64 |
 | `class_names` | `[C]`, in the order of the labels |
 | `counts/<part>/<name>` | `Scores.to_arrays` without the records |
-| `image_ids`, `labels`, `predictions`, `probabilities` | `[n]`, the last two absent without a classifier |
+| `image_ids`, `labels` | `[n]` |
+| `predictions`, `probabilities` | `[n]`, absent without a classifier |
 | `has_object` | `[n]` bool, false for an image of a class without an object |
 | `sizes` | `[n, 2]` width and height of the original image |
 | `map_size` | side S of the score maps, in whose pixels boxes are |
@@ -18,7 +19,7 @@ arrays, of n images:
 | `thumbnails`, `thumbnails/ends` | JPEG files, one after the other, uint8 |
 | `maps`, `maps/ends` | the 8-bit levels of the maps, see `pack_levels` |
 | `masks`, `masks/ends` | true masks alike, of 0 and 1; absent without |
-"""  # noqa: E501
+"""
 
 import io
 import os
@@ -76,7 +77,7 @@ class Gallery:
           score_map: `[S, S]` float64 in [0, 1].
         """
         source, side = self.source, len(score_map)
-        kept = {
+        kept: dict[str, Any] = {
             "thumbnails": thumbnail(image, self._size(index, image)),
             "maps": pack_levels(localization.quantize(score_map)),
             "map_size": np.int32(side),

@@ -1,4 +1,4 @@
-"""`--mode=report`: `report.html` of a run, from what its evaluation left; or of two, side by side."""
+"""`--mode=report`: `report.html` of a run, of what its evaluation left; or two side by side."""
 
 import logging
 import os
@@ -6,7 +6,6 @@ import os
 from etils import epath
 
 from ega_jax.report import page
-from ega_jax.runtime import distributed
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +32,7 @@ def report(workdir: str, *, compare: str | None = None) -> epath.Path:
 
 def leave(workdir: str | os.PathLike) -> None:
     """Writes the report at the end of a run, or says how to have it."""
-    if not distributed.is_lead():
-        return
     if page.available():
         report(os.fspath(workdir))
     else:
-        logger.info(
-            "report.html %s, then --mode=report --workdir=%s", page.HOW_TO_HAVE_IT, workdir
-        )
+        logger.info("report.html %s, then --mode=report --workdir=%s", page.HOW_TO_HAVE_IT, workdir)

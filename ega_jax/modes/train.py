@@ -24,6 +24,7 @@ from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import untrained
 from ega_jax.modes.evaluate import evaluate
+from ega_jax.modes.report import leave as leave_report
 from ega_jax.runtime import devices, distributed, files, lock, memory
 from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.runtime.errors import ConfigError
@@ -58,7 +59,8 @@ def train(
     Args:
       config: see `config/fields.py`; with `steps=0` nothing is trained, see `untrained.py`. Of a
         run that has begun only the fields of `store.FREE` may differ from what it began with.
-      workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`.
+      workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`,
+        `report.html`.
       checkpoint: which one to go on from: `last`, `best`, a step or a path; later ones are moved to
         `checkpoints/set_aside`. None: the last one, if there is any.
 
@@ -288,7 +290,12 @@ class Trainer:
         )
 
     def validate(
-        self, state: steps.TrainState, saved: Checkpoints, writer: Any, maps: Any = None, kept: Any = None
+        self,
+        state: steps.TrainState,
+        saved: Checkpoints,
+        writer: Any,
+        maps: Any = None,
+        kept: Any = None,
     ) -> Scores:
         """Scores the validation split, logs it, and saves the state if it is the best so far."""
         step = int(state.step)
@@ -343,6 +350,8 @@ class Trainer:
             logger.info("Figures: %s", self.workdir / "results.json")
             if (self.workdir / "pictures").is_dir():
                 logger.info("Pictures: %s", self.workdir / "pictures")
+            writer.flush()  # the report reads the curves
+            leave_report(self.workdir)
         return results
 
 

@@ -99,8 +99,8 @@ def chart(
         return LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT)
 
     def down(y):
-        return HEIGHT - BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (
-            HEIGHT - TOP - BOTTOM
+        return (
+            HEIGHT - BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM)
         )
 
     lines = [

@@ -2,37 +2,37 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from ega_jax import localization
 from ega_jax.evaluation.tables import THRESHOLDS, flatten
 from ega_jax.report.charts import Chart, Series, chart
+from ega_jax.report.events import Curve
 from ega_jax.report.runs import Reported
 
 # Names for people, in the order of the page; an arrow says which way is better.
 METRICS = {
-    "top1_cls_err": "Top-1 classification error ↓",
-    "top5_cls_err": "Top-5 classification error ↓",
-    "top1_cls_err_single": "Top-1 classification error, one crop ↓",
-    "top1_loc_err": "Top-1 localization error ↓",
-    "top5_loc_err": "Top-5 localization error ↓",
-    "corloc_err": "CorLoc error ↓",
-    "box_acc/30": "Box accuracy, IoU ≥ 0.3 ↑",
-    "box_acc/50": "Box accuracy, IoU ≥ 0.5 ↑",
-    "box_acc/70": "Box accuracy, IoU ≥ 0.7 ↑",
-    "box_acc_v2": "BoxAccV2 ↑",
+    "top1_cls_err": "Top-1 classification error\u00a0↓",
+    "top5_cls_err": "Top-5 classification error\u00a0↓",
+    "top1_cls_err_single": "Top-1 classification error, one crop\u00a0↓",
+    "top1_loc_err": "Top-1 localization error\u00a0↓",
+    "top5_loc_err": "Top-5 localization error\u00a0↓",
+    "corloc_err": "CorLoc error\u00a0↓",
+    "box_acc/30": "Box accuracy, IoU ≥ 0.3\u00a0↑",
+    "box_acc/50": "Box accuracy, IoU ≥ 0.5\u00a0↑",
+    "box_acc/70": "Box accuracy, IoU ≥ 0.7\u00a0↑",
+    "box_acc_v2": "BoxAccV2\u00a0↑",
     "threshold": "Threshold (CorLoc)",
-    "pxap": "PxAP ↑",
-    "in_boxes/pointing_game": "Pointing game, boxes ↑",
-    "in_boxes/pointing_game_0px": "Pointing game, boxes, no tolerance ↑",
-    "in_boxes/energy": "Energy in boxes ↑",
-    "in_boxes/brighter_outside": "Brighter outside boxes ↓",
-    "in_masks/pointing_game": "Pointing game, masks ↑",
-    "in_masks/pointing_game_0px": "Pointing game, masks, no tolerance ↑",
-    "in_masks/energy": "Energy in masks ↑",
-    "in_masks/brighter_outside": "Brighter outside masks ↓",
+    "pxap": "PxAP\u00a0↑",
+    "in_boxes/pointing_game": "Pointing game, boxes\u00a0↑",
+    "in_boxes/pointing_game_0px": "Pointing game, boxes, no tolerance\u00a0↑",
+    "in_boxes/energy": "Energy in boxes\u00a0↑",
+    "in_boxes/brighter_outside": "Brighter outside boxes\u00a0↓",
+    "in_masks/pointing_game": "Pointing game, masks\u00a0↑",
+    "in_masks/pointing_game_0px": "Pointing game, masks, no tolerance\u00a0↑",
+    "in_masks/energy": "Energy in masks\u00a0↑",
+    "in_masks/brighter_outside": "Brighter outside masks\u00a0↓",
 }
 COLUMNS = {"fixed": "fixed", "val": "from validation", "oracle": "best on this split"}
 
@@ -64,12 +64,13 @@ class Row:
 
     Attributes:
       name: for people.
-      any_threshold: a figure for each run; None if the metric depends on the threshold.
-      at: by kind of threshold a figure for each run; empty if it does not.
+      depends: whether it depends on the threshold.
+      at: by kind of threshold a figure for each run, None where it is unknown; under `free` if it
+        does not depend on it.
     """
 
     name: str
-    any_threshold: list[Figure | None] | None
+    depends: bool
     at: dict[str, list[Figure | None]]
 
 
@@ -79,13 +80,11 @@ def rows(runs: Sequence[Reported], split: str) -> list[Row]:
     result = []
     for name, label in METRICS.items():
         free = [one.get(name) for one in known]
-        if any(free):
-            result.append(Row(label, free, {}))
-            continue
         at = {kind: [one.get(f"{kind}/{name}") for one in known] for kind in THRESHOLDS}
-        at = {kind: cells for kind, cells in at.items() if any(cells)}
-        if at:
-            result.append(Row(label, None, at))
+        if any(free):
+            result.append(Row(label, False, {"free": free}))
+        elif any(map(any, at.values())):
+            result.append(Row(label, True, at))
     return result
 
 
@@ -108,7 +107,7 @@ def charts(runs: Sequence[Reported]) -> list[Chart]:
     losses = [
         Series(*_named(run, tag.removeprefix("train/"), alone), *_steps(curve), colour, number > 0)
         for number, run in enumerate(runs)
-        for colour, (tag, curve) in enumerate(_losses(run, alone))
+        for colour, (tag, curve) in enumerate(_losses(run, alone).items())
     ]
     validation = [
         Series(*_named(run, name, alone), *_steps(run.curves[tag]), colour, number > 0)
@@ -148,14 +147,15 @@ _VALIDATION = {
 }
 
 
-def _losses(run: Reported, alone: bool) -> list[tuple[str, Any]]:
-    parts = ("train/loss", "train/ce_", "train/entropy_")
-    return [
-        (tag, curve)
-        for tag, curve in sorted(run.curves.items())
-        if tag == "train/loss"
-        or (alone and tag.startswith(parts) and tag not in ("train/entropy_share",))
-    ]
+def _losses(run: Reported, alone: bool) -> dict[str, Curve]:
+    """Chooses the loss and, of a run alone, its terms, those that are curves of their own."""
+    chosen: dict[str, Curve] = {}
+    for tag in ("train/loss", *(sorted(run.curves) if alone else ())):
+        is_term = tag.startswith(("train/loss", "train/ce_", "train/entropy_"))
+        if is_term and tag != "train/entropy_share" and tag in run.curves:
+            if run.curves[tag] not in chosen.values():
+                chosen[tag] = run.curves[tag]
+    return chosen
 
 
 def _named(run: Reported, name: str, alone: bool) -> tuple[str]:
@@ -200,7 +200,9 @@ def class_table(run: Reported) -> tuple[list[str], list[list[str]]]:
     def badness(row: Mapping[str, str]) -> float:
         return -float(row[worst] or -1) if worst else 0.0
 
-    lines = [[_cell(name, row[name]) for name in columns] for row in sorted(run.classes, key=badness)]
+    lines = [
+        [_cell(name, row[name]) for name in columns] for row in sorted(run.classes, key=badness)
+    ]
     return [_CLASSES[name] for name in columns], lines
 
 

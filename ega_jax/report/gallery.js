@@ -175,9 +175,9 @@ function choose() {
     const scored = ofClass.filter((card) => card.found[i].correct !== undefined);
     if (!scored.length) continue;
     const right = scored.filter((card) => card.found[i].correct).length;
-    const whose = data.runs.length > 1 ? `${run.name}: ` : "";
+    const whose = data.runs.length > 1 ? `${run.name}: right` : "Right";
     const which = name ? `${scored.length} of ${name}` : `the ${scored.length} images`;
-    texts.push(`${whose}right boxes in ${percent(right / scored.length)} of ${which} here.`);
+    texts.push(`${whose} boxes in ${percent(right / scored.length)} of ${which} here.`);
   }
   byId("summary").textContent = texts.join(" ");
 }

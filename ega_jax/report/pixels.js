@@ -58,7 +58,7 @@ function paintMap(canvas, { values, side }, level) {
     pixels.data[4 * i] = 255;
     pixels.data[4 * i + 1] = 220 - value * 0.75;
     pixels.data[4 * i + 2] = 0;
-    pixels.data[4 * i + 3] = value > level ? 70 + value * 0.45 : value * 0.2;
+    pixels.data[4 * i + 3] = value > level ? 40 + value * 0.4 : value * 0.2;
   }
   context.putImageData(pixels, 0, 0);
 }
