@@ -39,13 +39,25 @@ def write_report(workdir: str | os.PathLike, other: str | os.PathLike | None = N
     Raises:
       ConfigError: Jinja2 is missing, a run was not evaluated, or the two have no image in common.
     """
-    runs = [read_run(place) for place in (workdir, other) if place is not None]
-    if len(runs) == 2 and runs[0].name == runs[1].name:
-        raise ConfigError(f"--compare={other}: both folders are called {runs[0].name}")
-    name = f"compare_{runs[1].name}.html" if other is not None else "report.html"
+    places = [workdir] if other is None else [workdir, other]
+    names = _names(places)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--compare={other}: is the same run; give the workdir of another one")
+    runs = [read_run(place, name) for place, name in zip(places, names, strict=True)]
+    name = "report.html" if other is None else f"compare_{names[1].replace('/', '_')}.html"
     path = epath.Path(workdir) / name
     write_page(path, "report", context(runs), ["pixels.js", "gallery.js"])
     return path
+
+
+def _names(places: Sequence[str | os.PathLike]) -> list[str]:
+    """Names folders by as many of their last parts as tell them apart."""
+    parts = [os.path.abspath(os.fspath(place)).split(os.sep) for place in places]
+    for number in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-number:]) for one in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def context(runs: Sequence[Reported]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Reported:
     """A run that was evaluated.
 
     Attributes:
-      name: of its folder.
+      name: for people.
       results: what `results.json` holds.
       kept: what `report.npz` holds (`evaluation.gallery`); None if there is none.
       curves: by tag.
@@ -43,8 +43,12 @@ class Reported:
         return None if self.kept is None else self.kept.get(f"counts/{name}")
 
 
-def read_run(workdir: str | os.PathLike) -> Reported:
+def read_run(workdir: str | os.PathLike, name: str = "") -> Reported:
     """Reads what a run left.
+
+    Args:
+      workdir: of the run.
+      name: for people; empty: that of the folder.
 
     Raises:
       ConfigError: it was not evaluated, or a file of it is damaged.
@@ -62,5 +66,5 @@ def read_run(workdir: str | os.PathLike) -> Reported:
     split = next((name for name in reversed(NAMES.values()) if name in results), None)
     classes = folder / f"per_class_{split}.csv"
     rows = list(csv.DictReader(classes.read_text().splitlines())) if classes.exists() else []
-    name = os.path.basename(os.path.normpath(os.path.abspath(os.fspath(workdir))))
+    name = name or os.path.basename(os.path.abspath(os.fspath(workdir)))
     return Reported(name, results, gallery.load(folder), read_curves(folder), rows)
