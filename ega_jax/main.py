@@ -6,7 +6,7 @@
 | `train` | trains or goes on, then evaluates | `--config` |
 | `eval` | scores a trained model on validation and test splits | `--workdir` or `--config` |
 | `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
-| `annotate` | boxes for pictures of known classes, for other tools | `--images`, `--workdir` |
+| `annotate` | boxes for pictures of known classes | `--images` or `--merge`, `--workdir` |
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
 | `report` | writes `report.html` of a run that was evaluated | `--workdir` |
@@ -61,6 +61,9 @@ METADATA = flags.DEFINE_string(
 )
 COMPARE = flags.DEFINE_string(
     "compare", None, "report: workdir of a second run, to be put beside the first."
+)
+MERGE = flags.DEFINE_string(
+    "merge", None, "annotate: file that the review page saved; instead of --images."
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "train, eval: this is one of several processes that make one run."
@@ -140,9 +143,14 @@ def _predict() -> int:
 
 def _annotate() -> int:
     _require_run()
-    _require("images")
-    from ega_jax.modes.annotate import annotate
+    from ega_jax.modes.annotate import annotate, merge
 
+    if MERGE.value:
+        if IMAGES.value or METADATA.value:
+            raise app.UsageError("--merge is of pictures that are known; leave out --images")
+        merge(CONFIG.value, _ready(), MERGE.value, checkpoint=CHECKPOINT.value)
+        return 0
+    _require("images")
     skipped = annotate(
         CONFIG.value,
         _ready(),
