@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -196,7 +197,9 @@ def _finish(
         out,
     )
     if settings["review"] and page.available():
-        command = f"--mode=annotate --workdir={workdir} --merge={REVIEW}"
+        command = f"--mode=annotate --workdir={shlex.quote(workdir)} --merge={REVIEW}"
+        if settings["out"]:
+            command += f" --config.annotate.out={shlex.quote(settings['out'])}"
         review_page.write_review(
             out, parts.pictures(), review, root, settings["review"], _fingerprint(out), command
         )

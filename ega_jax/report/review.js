@@ -72,6 +72,10 @@ class Entry {
       shifted(start, to.x - from.x, to.y - from.y, picture.size),
     );
     this.group.addEventListener("keydown", (event) => this.press(event));
+    // Which of several boxes a line is about.
+    this.name = picture.objects.length > 1 ? `${object.number + 1}: ` : "";
+    this.label = this.group.appendChild(svg("text", { "font-size": 3 * radius, "aria-hidden": "true" }));
+    this.label.textContent = this.name.slice(0, -2);
     this.row = document.createElement("p");
     this.row.className = "decide";
     this.text = this.row.appendChild(document.createElement("span"));
@@ -164,9 +168,11 @@ class Entry {
       this.handles[i].setAttribute("cx", this.box[corner.x] + (corner.x === 2 ? 1 : 0));
       this.handles[i].setAttribute("cy", this.box[corner.y] + (corner.y === 3 ? 1 : 0));
     }
+    this.label.setAttribute("x", x0 + Math.max(...this.picture.size) / 40);
+    this.label.setAttribute("y", y0 + Math.max(...this.picture.size) / 14);
     const verdict = this.decision?.verdict ?? "";
     const said = { accept: "✓ accepted", reject: "✗ rejected", move: "✎ moved" }[verdict] ?? "";
-    this.text.textContent = `confidence ${this.object.confidence.toFixed(3)} ${said}`;
+    this.text.textContent = `${this.name}confidence ${this.object.confidence.toFixed(3)} ${said}`;
     this.group.dataset.verdict = verdict;
     this.buttons.undo.disabled = !verdict;
     for (const name of ["accept", "reject"]) {
