@@ -69,6 +69,15 @@ def test_no_images_and_more_than_there_are(tmp_path):
     assert len(kept["image_ids"]) == 40 and "predictions" not in kept
 
 
+def test_of_which_split(tmp_path):
+    source, _ = evaluated(tmp_path)
+    splits = {"train": source, "val": source, "test": source}
+    for expected in ("test", "val"):
+        assert gallery.of_sources(splits, 5, THRESHOLDS).split == expected
+        splits.pop(expected)
+    assert gallery.of_sources(splits, 5, THRESHOLDS) is None
+
+
 def test_a_damaged_file_is_named(tmp_path):
     assert gallery.load(tmp_path) is None
     evaluated(tmp_path)
