@@ -53,11 +53,16 @@ function makeView(number, run) {
   const element = document.createElement("span");
   element.className = "view";
   element.style.aspectRatio = `${size[0]} / ${size[1]}`;
+  element.style.setProperty("--ratio", size[0] / size[1]); // for what has a height to keep to
   const picture = document.createElement("img");
   picture.src = `data:image/jpeg;base64,${thumbnail}`;
   picture.alt = id;
   picture.loading = "lazy";
-  const canvas = document.createElement("canvas");
+  const [canvas, outline] = ["map", "truth"].map((name) => {
+    const layer = document.createElement("canvas");
+    layer.className = name;
+    return layer;
+  });
   const side = run.mapSize;
   const frame = { viewBox: `0 0 ${side} ${side}`, preserveAspectRatio: "none", "aria-hidden": "true" };
   const drawing = svg("svg", frame);
@@ -66,14 +71,19 @@ function makeView(number, run) {
     placeBox(rectangle, truth);
   }
   const box = drawing.appendChild(svg("rect", { class: "prediction" }));
-  element.append(picture, canvas, drawing);
-  return { element, canvas, box, visible: false };
+  element.append(picture, canvas, outline, drawing);
+  return { element, canvas, outline, box, visible: false };
 }
 
 /** Draws what was found into a view, and the map if somebody can see it. */
 async function drawView(view, number, run, found) {
   view.box.toggleAttribute("hidden", !found.box);
   if (found.box) placeBox(view.box, found.box);
+  const { mask } = data.images[number];
+  if (mask && view.visible && !view.outlined) {
+    view.outlined = true;
+    paintOutline(view.outline, await unpackLevels(mask));
+  }
   const wanted = view.visible && byId("map").checked && found.level !== undefined;
   view.canvas.hidden = !wanted;
   if (!wanted) return;

@@ -63,6 +63,17 @@ function paintMap(canvas, { values, side }, level) {
   context.putImageData(pixels, 0, 0);
 }
 
+/** Draws the outline of a true mask over a picture. */
+function paintOutline(canvas, { values, side }) {
+  canvas.width = canvas.height = side;
+  const context = canvas.getContext("2d");
+  context.fillStyle = getComputedStyle(canvas).color;
+  for (let i = 0; i < values.length; i++) {
+    const around = [i % side ? i - 1 : -1, (i + 1) % side ? i + 1 : -1, i - side, i + side];
+    if (values[i] && around.some((k) => !values[k])) context.fillRect(i % side, Math.floor(i / side), 1, 1);
+  }
+}
+
 /** Makes an element of SVG. */
 function svg(name, attributes) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);

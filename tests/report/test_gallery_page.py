@@ -97,7 +97,7 @@ def test_map_in_the_canvas_is_that_of_the_evaluator(page, made):
     _, source, maps = made
     move(page, 50)
     page.execute_script("document.querySelector('.card[data-id=\"7\"]').scrollIntoView()")
-    canvas = "document.querySelector('.card[data-id=\"7\"] canvas')"
+    canvas = "document.querySelector('.card[data-id=\"7\"] canvas.map')"
     wait(page, f"!{canvas}.hidden && {canvas}.width === {SIZE}")
     alpha = page.execute_script(
         f"""const context = {canvas}.getContext("2d");
@@ -107,6 +107,21 @@ def test_map_in_the_canvas_is_that_of_the_evaluator(page, made):
     above = levels > int(THRESHOLDS[50] * levels.max())
     expected = np.where(above, 40 + levels * 0.4, levels * 0.2)
     np.testing.assert_allclose(np.reshape(alpha, (SIZE, SIZE)), expected, atol=1)
+
+
+def test_outline_of_the_true_mask(page, made):
+    _, source, _ = made
+    page.execute_script("document.querySelector('.card[data-id=\"7\"]').scrollIntoView()")
+    canvas = "document.querySelector('.card[data-id=\"7\"] canvas.truth')"
+    wait(page, f"{canvas}.width === {SIZE}")
+    drawn_in = page.execute_script(
+        f"""const context = {canvas}.getContext("2d");
+        return [...context.getImageData(0, 0, {SIZE}, {SIZE}).data].filter((_, i) => i % 4 === 3)"""
+    )
+    mask, _ = source.load_mask(7, SIZE)
+    around = np.pad(mask, 1)
+    inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    np.testing.assert_array_equal(np.reshape(drawn_in, (SIZE, SIZE)) > 0, mask & ~inner)
 
 
 def test_filters_and_orders(page, made):
@@ -151,11 +166,11 @@ def test_layers_can_be_switched_off(page):
         )
 
     page.execute_script("document.querySelector('.card').scrollIntoView()")
-    wait(page, "!document.querySelector('.card canvas').hidden")
+    wait(page, "!document.querySelector('.card canvas.map').hidden")
     for name, selector in (
         ("truth", "rect.truth"),
         ("prediction", "rect.prediction"),
-        ("map", "canvas"),
+        ("map", "canvas.map"),
     ):
         assert displayed(selector) != "none"
         page.execute_script(f"document.getElementById('{name}').click()")
