@@ -218,19 +218,13 @@ def _cpu_kernel_gradient(
         return _plain_kernel_gradient(
             x, gradient, size=size, strides=strides, padding=padding, groups=groups
         )
-    shifts = _shifts(x, size, gradient.shape[1:3], strides, padding)
     if depthwise:
-        exact = gradient.astype(jnp.float32)
-        # One axis at a time, images first: a sum over all three at once goes through memory in
-        # strides. The barriers keep XLA from making it one again.
-        total = jnp.stack([(pixels.astype(jnp.float32) * exact).sum(0) for pixels in shifts])
-        for _ in ("height", "width"):
-            total = jax.lax.optimization_barrier(total).sum(1)
+        total = _sum_of_rows(x, gradient, size, strides, padding)
     else:
         total = jnp.stack(
             [
                 jnp.einsum("bhwc,bhwk->ck", pixels, gradient, preferred_element_type=jnp.float32)
-                for pixels in shifts
+                for pixels in _shifts(x, size, gradient.shape[1:3], strides, padding)
             ]
         )
     shape = (*size, x.shape[3] // groups, gradient.shape[3])
@@ -249,13 +243,53 @@ def _sum_of_shifts(
     ]
     weights = kernel.reshape(-1, x.shape[3]).astype(jnp.float32)
     shifts = _shifts(x, kernel.shape[:2], size, strides, padding)
-    return sum(w * s for w, s in zip(weights, shifts, strict=True)).astype(x.dtype)
+    total = sum(w * s for w, s in zip(weights, shifts, strict=True)).astype(x.dtype)
+    # Without the barrier XLA computes it within whatever reads it, the strided sums of a batch norm
+    # among them, and in each of them again.
+    return jax.lax.optimization_barrier(total)
+
+
+def _sum_of_rows(
+    x: jax.Array,
+    gradient: jax.Array,
+    kernel_size: tuple[int, int],
+    strides: tuple[int, ...],
+    padding: Pairs,
+) -> jax.Array:
+    """Returns the gradient `[kh * kw, C]` of a depthwise kernel.
+
+    A sum over batch, height and width at once goes through memory in strides. Row by row, what is
+    added up is small enough to stay in the cache, and a batch may be split over devices.
+    """
+    x = _pad(x, padding)
+    _, rows, columns, _ = gradient.shape
+    (down, right), width = strides, strides[1] * (columns - 1) + 1
+    Totals = tuple[jax.Array, ...]
+
+    def add_row(totals: Totals, row: jax.Array) -> tuple[Totals, None]:
+        of_row = jax.lax.dynamic_index_in_dim(gradient, row, 1, keepdims=False)
+        terms = (
+            pixels[:, j : j + width : right].astype(jnp.float32) * of_row.astype(jnp.float32)
+            for i in range(kernel_size[0])
+            for pixels in [jax.lax.dynamic_index_in_dim(x, down * row + i, 1, keepdims=False)]
+            for j in range(kernel_size[1])
+        )
+        return tuple(map(jnp.add, totals, terms)), None
+
+    zeros = jnp.zeros_like(gradient[:, 0], jnp.float32)
+    places = kernel_size[0] * kernel_size[1]
+    totals, _ = jax.lax.scan(add_row, (zeros,) * places, jnp.arange(rows))
+    return jnp.stack([total.sum(0).sum(0) for total in totals])
+
+
+def _pad(x: jax.Array, padding: Pairs) -> jax.Array:
+    sides = [(0, 0, 0), *((before, after, 0) for before, after in padding), (0, 0, 0)]
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), sides)
 
 
 def _shifts(x, kernel_size, size, strides, padding) -> list[jax.Array]:
     """Returns the pixels `[B, h, w, C]` that each place of a kernel sees, row by row."""
-    sides = [(0, 0, 0), *((before, after, 0) for before, after in padding), (0, 0, 0)]
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), sides)
+    x = _pad(x, padding)
     (down, right), (rows, columns) = strides, size
     return [
         x[:, i : i + down * (rows - 1) + 1 : down, j : j + right * (columns - 1) + 1 : right]
