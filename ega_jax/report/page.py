@@ -46,7 +46,7 @@ def write_report(workdir: str | os.PathLike, other: str | os.PathLike | None = N
     runs = [read_run(place, name) for place, name in zip(places, names, strict=True)]
     name = "report.html" if other is None else f"compare_{names[1].replace('/', '_')}.html"
     path = epath.Path(workdir) / name
-    write_page(path, "report", context(runs), ["pixels.js", "gallery.js"])
+    write_page(path, "report", context(runs), ["pixels.js", "address.js", "gallery.js"])
     return path
 
 
