@@ -6,9 +6,10 @@
 | `train` | trains or goes on, then evaluates | `--config` |
 | `eval` | scores a trained model on validation and test splits | `--workdir` or `--config` |
 | `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
-| `annotate` | boxes for pictures of known classes, for other tools | `--images`, `--workdir` |
+| `annotate` | boxes for pictures of known classes | `--images` or `--merge`, `--workdir` |
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
+| `report` | writes `report.html` of a run that was evaluated | `--workdir` |
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 """
 
@@ -36,7 +37,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile"],
+    ["inspect", "train", "eval", "predict", "annotate", "score", "baseline", "report", "compile"],
     "What to do; see above.",
 )
 CHECKPOINT = flags.DEFINE_string(
@@ -57,6 +58,12 @@ SCOREMAPS = flags.DEFINE_string(
 )
 METADATA = flags.DEFINE_string(
     "metadata", None, "score, baseline, annotate: folder of metadata, one split or several."
+)
+COMPARE = flags.DEFINE_string(
+    "compare", None, "report: workdir of a second run, to be put beside the first."
+)
+MERGE = flags.DEFINE_string(
+    "merge", None, "annotate: file that the review page saved; instead of --images."
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "train, eval: this is one of several processes that make one run."
@@ -100,6 +107,7 @@ def main(argv: list[str]) -> int:
             "score": _score,
             "baseline": _baseline,
             "inspect": _inspect,
+            "report": _report,
             "compile": _compile,
         }[MODE.value]()
     return outcome.code
@@ -135,9 +143,14 @@ def _predict() -> int:
 
 def _annotate() -> int:
     _require_run()
-    _require("images")
-    from ega_jax.modes.annotate import annotate
+    from ega_jax.modes.annotate import annotate, merge
 
+    if MERGE.value:
+        if IMAGES.value or METADATA.value:
+            raise app.UsageError("--merge is of pictures that are known; leave out --images")
+        merge(CONFIG.value, _ready(), MERGE.value, checkpoint=CHECKPOINT.value)
+        return 0
+    _require("images")
     skipped = annotate(
         CONFIG.value,
         _ready(),
@@ -172,6 +185,15 @@ def _inspect() -> int:
     from ega_jax.modes.inspect import inspect_all
 
     inspect_all(CONFIG.value, _workdir())
+    return 0
+
+
+def _report() -> int:
+    if not (WORKDIR.value or CONFIG.value):
+        raise app.UsageError("--mode=report needs --workdir")
+    from ega_jax.modes.report import report
+
+    report(_workdir(), compare=_at_home(COMPARE.value))
     return 0
 
 

@@ -8,7 +8,7 @@ from tests.helpers.paths import ROOT
 
 PACKAGE = ROOT / "ega_jax"
 # A room may import itself, the rooms after it, and `runtime`, `localization` and `data`.
-ORDER = ("modes", "aot", "evaluation", "config", "training", "methods", "models", "ops")
+ORDER = ("modes", "aot", "report", "evaluation", "config", "training", "methods", "models", "ops")
 ALONE = {
     "data": {"data", "localization", "runtime"},
     "localization": {"localization"},
