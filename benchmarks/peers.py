@@ -19,17 +19,19 @@ from collections.abc import Callable, Iterator
 
 from ega_jax.runtime.cpu import cores
 
-CLASSES = {"quickstart": 10, "folder": 200, "vgg16": 200}
+CLASSES = {"quickstart": 10, "folder": 200, "photos": 20, "vgg16": 200}
 ROWS = ("cam", "ega")
 
 
 def config_of(network: str, row: str):
     """Returns the config of a step: a recipe, or VGG16-BN at full size with a batch of 8."""
-    from configs import base, folder, quickstart
+    from configs import base, folder, photos, quickstart
 
     if network == "vgg16":
         config = base.get_config()
         config.batch_size = 8
+    elif network == "photos":  # EfficientNet-Lite0 at 128 px
+        config = photos.get_config("small")
     else:
         config = {"quickstart": quickstart, "folder": folder}[network].get_config()
     config.ega.enabled = row == "ega"
@@ -41,10 +43,12 @@ def peer(network: str, row: str, threads: int) -> list[str]:
     config = config_of(network, row)
     settings = {
         "row": row,
+        "network": config.model.name,
         "width": config.model.width,
         "batch": config.batch_size,
         "size": config.data.crop_size,
         "stride": config.model.feature_stride,
+        "head_convs": config.model.head_convs,
         "classes": CLASSES[network],
         "threads": threads,
     }

@@ -1,18 +1,29 @@
 """One training step in PyTorch, timed when asked: the other side of `benchmarks.peers`.
 
-VGG16-BN with the head, the attack and the losses of this project, as a PyTorch user would write
-them: eager, channels last. Needs PyTorch alone. Reads a line for every step from the standard
-input, and answers with its seconds.
+VGG16-BN or EfficientNet-Lite0 with the head, the attack and the losses of this project, as a
+PyTorch user would write them: eager, channels last. Needs PyTorch alone. Reads a line for every
+step from the standard input, and answers with its seconds.
 """
 
 import argparse
+import functools
 import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-TRUNK = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
+# Blocks, channels, side of the depthwise kernel, stride of the first, expansion.
+EFFICIENTNET_LITE0 = (
+    (1, 16, 3, 1, 1),
+    (2, 24, 3, 2, 6),
+    (2, 40, 5, 2, 6),
+    (3, 80, 3, 2, 6),
+    (3, 112, 5, 1, 6),
+    (4, 192, 5, 2, 6),
+    (1, 320, 3, 1, 6),
+)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -31,30 +42,79 @@ class DualBatchNorm(nn.Module):
     use_aux = False
 
 
-def network(width: float, stride: int, classes: int) -> nn.Module:
-    """Makes VGG16-GAP with batch norm."""
+class ConvBlock(nn.Sequential):
+    """Convolution, dual batch norm, and an activation or none."""
+
+    def __init__(
+        self,
+        inputs: int,
+        features: int,
+        side: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: type[nn.Module] | None = nn.ReLU,
+        bias: bool = True,
+    ):
+        """Makes them."""
+        convolution = nn.Conv2d(inputs, features, side, stride, side // 2, groups=groups, bias=bias)
+        layers = [convolution, DualBatchNorm(features)]
+        super().__init__(*layers, *([activation(inplace=True)] if activation else []))
+
+
+class InvertedBottleneck(nn.Sequential):
+    """A 1x1 convolution to more channels, a depthwise one, and a linear 1x1 one to fewer."""
+
+    def __init__(self, inputs: int, features: int, side: int, stride: int, expansion: int):
+        """Makes the convolutions; the input is added where it has the output's shape."""
+        block = functools.partial(ConvBlock, activation=nn.ReLU6, bias=False)
+        wide = inputs * expansion
+        super().__init__(
+            *([block(inputs, wide, 1)] if expansion > 1 else []),
+            block(wide, wide, side, stride, wide),
+            block(wide, features, 1, activation=None),
+        )
+        self.shortcut = stride == 1 and inputs == features
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Passes features through."""
+        y = super().forward(x)
+        return x + y if self.shortcut else y
+
+
+def vgg16(width: float, stride: int) -> tuple[list[nn.Module], int]:
+    """Makes VGG16's trunk with batch norm; returns its layers and channels."""
     layers: list[nn.Module] = []
     inputs = 3
-
-    def block(features: int) -> None:
-        nonlocal inputs
-        layers.extend(
-            [
-                nn.Conv2d(inputs, features, 3, padding=1),
-                DualBatchNorm(features),
-                nn.ReLU(inplace=True),
-            ]
-        )
-        inputs = features
-
-    for number, (channels, count) in enumerate(TRUNK, start=1):
+    for number, (channels, count) in enumerate(VGG16, start=1):
         for _ in range(count):
-            block(round(channels * width))
+            layers.append(ConvBlock(inputs, inputs := round(channels * width), 3))
         if number < 4 or (number == 4 and stride == 16):
             layers.append(nn.MaxPool2d(2))
-    for _ in range(2):
-        block(round(1024 * width))
-    layers.append(nn.Conv2d(inputs, classes, 1))
+    return layers, inputs
+
+
+def efficientnet_lite0(width: float, stride: int) -> tuple[list[nn.Module], int]:
+    """Makes EfficientNet-Lite0's trunk; returns its layers and channels."""
+    inputs, reached = round(32 * width), 2
+    block = functools.partial(ConvBlock, activation=nn.ReLU6, bias=False)
+    layers: list[nn.Module] = [block(3, inputs, 3, 2)]
+    for count, channels, side, first, expansion in EFFICIENTNET_LITE0:
+        for i in range(count):
+            step = first if i == 0 and reached < stride else 1
+            reached *= step
+            features = round(channels * width)
+            layers.append(InvertedBottleneck(inputs, features, side, step, expansion))
+            inputs = features
+    return [*layers, block(inputs, round(1280 * width), 1)], round(1280 * width)
+
+
+def network(flags: argparse.Namespace) -> nn.Module:
+    """Makes the network, its head, and the classifier of each place of the map."""
+    trunk = {"vgg16": vgg16, "efficientnet_lite0": efficientnet_lite0}[flags.network]
+    layers, inputs = trunk(flags.width, flags.stride)
+    for _ in range(flags.head_convs):
+        layers.append(ConvBlock(inputs, inputs := round(1024 * flags.width), 3))
+    layers.append(nn.Conv2d(inputs, flags.classes, 1))
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
@@ -65,7 +125,7 @@ class Trainer:
         """Draws all of them."""
         torch.manual_seed(0)
         self.adversarial = flags.row == "ega"
-        self.net = network(flags.width, flags.stride, flags.classes)
+        self.net = network(flags)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True
         )
@@ -122,8 +182,9 @@ def main() -> None:
     """Parses the flags, warms up, and makes a step for every line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--row", choices=["cam", "ega"])
+    parser.add_argument("--network", choices=["vgg16", "efficientnet_lite0"])
     parser.add_argument("--width", type=float)
-    for name in ("batch", "size", "stride", "classes", "threads"):
+    for name in ("batch", "size", "stride", "head_convs", "classes", "threads"):
         parser.add_argument(f"--{name}", type=int)
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)

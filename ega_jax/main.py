@@ -6,9 +6,10 @@
 | `train` | trains or goes on, then evaluates | `--config` |
 | `eval` | scores a trained model on validation and test splits | `--workdir` or `--config` |
 | `predict` | boxes for a folder of pictures | `--images`, `--workdir` |
-| `annotate` | boxes for pictures of known classes, for other tools | `--images`, `--workdir` |
+| `annotate` | boxes for pictures of known classes | `--images` or `--merge`, `--workdir` |
 | `score` | scores saved heat maps of any system | `--scoremaps`, `--metadata` |
 | `baseline` | scores answers that never look: a Gaussian and a box in the middle | `--metadata` |
+| `report` | writes `report.html` of a run that was evaluated | `--workdir` |
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 | `study` | trains the runs of a table that are missing, and writes the table | `--config` |
 | `figures` | draws the paper's Fig. 1 and 4 of runs, its Fig. 7 of a study | `--workdir` |
@@ -39,8 +40,8 @@ MODE = flags.DEFINE_enum(
     "mode",
     "train",
     [
-        *("inspect", "train", "eval", "predict", "annotate", "score", "baseline", "compile"),
-        *("study", "figures"),
+        *("inspect", "train", "eval", "predict", "annotate", "score", "baseline", "report"),
+        *("compile", "study", "figures"),
     ],
     "What to do; see above.",
 )
@@ -62,6 +63,15 @@ SCOREMAPS = flags.DEFINE_string(
 )
 METADATA = flags.DEFINE_string(
     "metadata", None, "score, baseline, annotate: folder of metadata, one split or several."
+)
+COMPARE = flags.DEFINE_string(
+    "compare",
+    None,
+    "report: workdir of a second run, to be put beside the first. figures: of one or several, with "
+    "commas between.",
+)
+MERGE = flags.DEFINE_string(
+    "merge", None, "annotate: file that the review page saved; instead of --images."
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "train, eval: this is one of several processes that make one run."
@@ -95,7 +105,6 @@ JOBS = flags.DEFINE_integer(
 LIST = flags.DEFINE_bool("list", False, "study: print the commands of its runs, and run none.")
 ROWS = flags.DEFINE_list("rows", [], "study: rows to train; default: all.")
 SEEDS = flags.DEFINE_list("seeds", [], "study: seeds to train with; default: the study's.")
-COMPARE = flags.DEFINE_list("compare", [], "figures: workdirs of runs to be shown beside it.")
 
 # What `predict` and `annotate` exit with when they had to skip pictures that cannot be read.
 SKIPPED = 3
@@ -115,6 +124,7 @@ def main(argv: list[str]) -> int:
             "score": _score,
             "baseline": _baseline,
             "inspect": _inspect,
+            "report": _report,
             "compile": _compile,
             "study": _study,
             "figures": _figures,
@@ -156,9 +166,14 @@ def _predict() -> int:
 
 def _annotate() -> int:
     _require_run()
-    _require("images")
-    from ega_jax.modes.annotate import annotate
+    from ega_jax.modes.annotate import annotate, merge
 
+    if MERGE.value:
+        if IMAGES.value or METADATA.value:
+            raise app.UsageError("--merge is of pictures that are known; leave out --images")
+        merge(CONFIG.value, _ready(), MERGE.value, checkpoint=CHECKPOINT.value)
+        return 0
+    _require("images")
     skipped = annotate(
         CONFIG.value,
         _ready(),
@@ -196,6 +211,15 @@ def _inspect() -> int:
     return 0
 
 
+def _report() -> int:
+    if not (WORKDIR.value or CONFIG.value):
+        raise app.UsageError("--mode=report needs --workdir")
+    from ega_jax.modes.report import report
+
+    report(_workdir(), compare=_at_home(COMPARE.value))
+    return 0
+
+
 def _compile() -> int:
     _require("config", "topology")
     from ega_jax.modes.compile import compile_steps
@@ -222,7 +246,7 @@ def _figures() -> int:
     _require("workdir")
     from ega_jax.modes.figures import figures
 
-    others = [os.path.expanduser(other) for other in COMPARE.value]
+    others = [os.path.expanduser(other) for other in (COMPARE.value or "").split(",") if other]
     figures(_workdir(), others, CONFIG.value)
     return 0
 

@@ -35,7 +35,7 @@ def run(capsys, monkeypatch, request, tmp_path_factory):
             delattr(flags.FLAGS, name)  # a process parses its config once; here it is many
         for name in ("config", "workdir", "mode", "checkpoint"):
             flags.FLAGS[name].unparse()
-        for name in ("images", "scoremaps", "metadata", "masks", "topology"):
+        for name in ("images", "scoremaps", "metadata", "masks", "topology", "compare", "merge"):
             flags.FLAGS[name].unparse()
         for name in ("list", "rows", "seeds"):
             flags.FLAGS[name].unparse()
@@ -100,6 +100,12 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
         (["--mode=eval"], "--mode=eval needs --workdir, --config, or the path of a --checkpoint"),
         (["--mode=score"], "--mode=score needs --scoremaps and --metadata"),
         (["--mode=baseline"], "--mode=baseline needs --metadata"),
+        (["--mode=report"], "--mode=report needs --workdir"),
+        (["--mode=annotate", QUICKSTART], "--mode=annotate needs --images"),
+        (
+            ["--mode=annotate", QUICKSTART, "--merge=FILE", "--images=DIR"],
+            "--merge is of pictures that are known; leave out --images",
+        ),
         (["--workdir=runs/x"], "--mode=train needs --config"),
         (["--mode=compile", QUICKSTART], "--mode=compile needs --topology"),
         (["--mode=study"], "--mode=study needs --config=STUDY, or the --workdir of one"),
@@ -221,6 +227,20 @@ def test_eval_needs_only_the_workdir(run, tiny_run, tmp_path):
     assert run("--mode=eval", f"--workdir={tmp_path}/run")[0] == 0
     again = json.loads((tmp_path / "run" / "results.json").read_text())
     assert again["test"] == results["test"]
+
+
+def test_report_needs_only_the_workdir(run, tiny_run, tmp_path):
+    pytest.importorskip("jinja2")
+    for name in ("run", "other"):
+        shutil.copytree(tiny_run[0], tmp_path / name)
+    (tmp_path / "run" / "report.html").unlink(missing_ok=True)
+    assert run("--mode=report", f"--workdir={tmp_path}/run")[0] == 0
+    assert (tmp_path / "run" / "report.html").exists()
+    compared = f"--workdir={tmp_path}/run", f"--compare={tmp_path}/other"
+    assert run("--mode=report", *compared)[0] == 0
+    assert (tmp_path / "run" / "compare_other.html").exists()
+    code, said = run("--mode=report", f"--workdir={tmp_path}/nowhere")
+    assert code == 1 and "nowhere has no results.json" in said
 
 
 def test_eval_of_a_damaged_checkpoint(run, tiny_run, tmp_path):

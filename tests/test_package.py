@@ -64,6 +64,12 @@ def test_holds_the_library_only(wheel):
     modules = {name for name in wheel.namelist() if name.endswith(".py")}
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ega_jax").rglob("*.py")}
     assert modules == expected
+    pages = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "ega_jax").rglob("*")
+        if path.suffix in (".html", ".css", ".js")
+    }
+    assert len(pages) >= 6 and pages <= set(wheel.namelist())
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
 
 
@@ -76,7 +82,7 @@ def test_requires_what_the_list_says(wheel):
     assert described["License-Expression"] == "Apache-2.0"
     assert described["Requires-Python"] == ">=3.11"
     assert set(described.get_all("Provides-Extra")) == {
-        *("tpu", "compile", "benchmarks", "search", "docs")
+        *("tpu", "compile", "benchmarks", "report", "search", "docs")
     }
     assert "ega-jax = ega_jax.main:run" in metadata(wheel, "entry_points.txt")
 

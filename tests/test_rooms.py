@@ -9,7 +9,7 @@ from tests.helpers.paths import ROOT
 PACKAGE = ROOT / "ega_jax"
 # A room may import itself, the rooms after it, and `runtime`, `localization` and `data`.
 ORDER = (
-    *("modes", "figures", "studies", "aot", "evaluation"),
+    *("modes", "figures", "studies", "aot", "report", "evaluation"),
     *("config", "training", "methods", "models", "ops"),
 )
 ALONE = {

@@ -56,6 +56,8 @@ _AT_LEAST = {
     "eval.map_size": 2,
     "eval.pictures": 0,
     "eval.bootstrap": 0,
+    "report.images": 0,
+    "annotate.review": 0,
     "predict.top_k": 1,
     "predict.max_objects": 1,
     "predict.size": 1,

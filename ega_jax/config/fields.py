@@ -202,6 +202,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.annotate.regions = "polygons"  # in COCO's JSON: polygons, rle (run lengths), none
     config.annotate.images = "link"  # beside VOC's and YOLO's files: link, copy, none
     config.annotate.min_confidence = 0.0  # boxes below it are left out
+    config.annotate.review = (
+        200  # pictures in review.html, those with the least sure boxes; 0: none
+    )
+
+    config.report = ml_collections.ConfigDict()  # report.html, see docs/report.md
+    config.report.images = 200  # test images that can be looked at in it, 15 to 20 KB each
 
     config.log_every_steps = 50
     config.profile = 0  # steps recorded for the profiler, once in a run, from its eleventh on

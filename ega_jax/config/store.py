@@ -37,6 +37,7 @@ FREE = (
     "reader",
     "predict",
     "annotate",
+    "report",
     "ccam",
     "data.mask_values",
     # where files are; other classes and other training images are found out by `Facts`

@@ -4,7 +4,7 @@ import functools
 import io
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +18,7 @@ from ega_jax.config import build
 from ega_jax.data.pipeline import eval_batches
 from ega_jax.data.source import Source
 from ega_jax.evaluation import pool
+from ega_jax.evaluation.gallery import Gallery, of_sources
 from ega_jax.evaluation.overlays import Example, gather
 from ega_jax.evaluation.scores import Scores
 from ega_jax.models.network import Network
@@ -75,6 +76,10 @@ class Evaluator:
         self._compiled, self._compiling = False, 0.0  # seconds of the first batch
         self.thresholds = localization.thresholds(config.eval.threshold_interval)
 
+    def gallery(self, sources: Mapping[str, Source]) -> Gallery | None:
+        """Returns what keeps images of a run for its report; None without a split to score."""
+        return of_sources(sources, self.config.report.images, self.thresholds)
+
     @property
     def images_per_second(self) -> float:
         """Images that this process scores in a second; the first batch, which compiles, apart."""
@@ -87,6 +92,7 @@ class Evaluator:
         keep: Sequence[int] = (),
         workers: int | None = None,
         maps: str | os.PathLike | None = None,
+        gallery: Gallery | None = None,
     ) -> tuple[Scores, dict[int, Example]]:
         """Runs the network over a split and scores its predictions and maps.
 
@@ -99,6 +105,7 @@ class Evaluator:
           workers: processes that score maps, see `pool.score_images`; None: as many as pay. The
             figures do not depend on it.
           maps: folder that receives `<image id>.npy`, the score maps `[S, S]` float64 in [0, 1].
+          gallery: keeps those images that it wants.
 
         Returns:
           The scores of the split and the kept examples, of all processes together.
@@ -114,14 +121,17 @@ class Evaluator:
                 for row in np.flatnonzero(batch["mask"]):
                     index = int(batch["index"][row])
                     chosen = crops.get(index, whole[row])
+                    shown = gallery is not None and index in gallery
+                    if index in keep or shown or maps is not None:
+                        score_map = localization.score_map(cams[row], self.map_size)
                     if index in keep:
                         best = int(chosen.argmax())
-                        score_map = localization.score_map(cams[row], self.map_size)
                         examples[index] = Example(
                             batch["image"][row], score_map, float(chosen[best]), best
                         )
+                    if shown:
+                        gallery.add(index, batch["image"][row], score_map)
                     if maps is not None:
-                        score_map = localization.score_map(cams[row], self.map_size)
                         _save_map(epath.Path(maps) / f"{source.image_ids[index]}.npy", score_map)
                     load = functools.partial(
                         scores.request, source, index, cams[row], self.map_size

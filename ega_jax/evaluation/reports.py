@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from ega_jax.data.source import Source
-from ega_jax.evaluation import bootstrap, drawing, per_image, score_files
+from ega_jax.evaluation import bootstrap, drawing, gallery, per_image, score_files
 from ega_jax.evaluation.evaluator import Evaluator
 from ega_jax.evaluation.overlays import pictures
 from ega_jax.evaluation.scores import Scores
@@ -103,6 +103,7 @@ def report(
     workdir: str,
     *,
     validation: Scores | None = None,
+    kept: gallery.Gallery | None = None,
     writer: Any = None,
 ) -> dict:
     """Scores the test split, draws pictures, writes tables, and prints the figures.
@@ -112,8 +113,9 @@ def report(
       variables: its parameters and statistics.
       step: of the checkpoint.
       sources: `test`, and `val` for the thresholds carried over; either may be absent.
-      workdir: receives `pictures/*.png` and the files of `per_image.py`.
+      workdir: receives `pictures/*.png`, `report.npz` and the files of `per_image.py`.
       validation: scores of the validation split, if they are known already.
+      kept: the images that were kept for the report meanwhile.
       writer: also receives the pictures, if given.
 
     Returns:
@@ -121,21 +123,28 @@ def report(
     """
     config = evaluator.config
     scores: dict[str, Scores] = {}
+    kept = kept or evaluator.gallery(sources)
     if validation is not None:
         scores["val"] = validation
     elif "val" in sources:
         scores["val"], _ = evaluator.score(
-            variables, sources["val"], maps=maps_folder(config, workdir)
+            variables,
+            sources["val"],
+            maps=maps_folder(config, workdir),
+            gallery=None if "test" in sources else kept,
         )
     if "test" in sources:
         count = min(config.eval.pictures, len(sources["test"]))
         keep = np.linspace(0, len(sources["test"]) - 1, count).round().astype(int).tolist()
         scores["test"], examples = evaluator.score(
-            variables, sources["test"], keep, maps=maps_folder(config, workdir)
+            variables, sources["test"], keep, maps=maps_folder(config, workdir), gallery=kept
         )
+    shown = kept and kept.to_arrays(scores[kept.split])
     results = {"config": config.to_dict(), "step": step}
     if not distributed.is_lead():
         return results
+    if shown:
+        gallery.save(workdir, shown)
     results |= report_splits(
         scores,
         sources,

@@ -5,30 +5,31 @@ written whole or not at all. A call that was stopped goes on behind the last par
 written from the parts, so other ones can be had later without the network.
 """
 
-import collections
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
-import numpy as np
 from etils import epath
 
-from ega_jax import localization
 from ega_jax.config import build, store
 from ega_jax.config.fields import words
-from ega_jax.data.export.annotated import Annotated, Found
-from ega_jax.data.export.regions import run_lengths_of
+from ega_jax.data.export.annotated import Annotated
+from ega_jax.data.export.parts import Parts
+from ega_jax.data.export.reviewed import FILE as REVIEW
+from ega_jax.data.export.reviewed import Review
 from ega_jax.data.export.write import check_stems, write
 from ega_jax.data.files.labelled import Labelled, list_labelled
 from ega_jax.data.files.listing import report_left_out
-from ega_jax.data.files.pictures import read_picture
-from ega_jax.data.source import DataError
-from ega_jax.evaluation.localizer import OWN, Localization, Localizer, validated_threshold
+from ega_jax.evaluation.annotating import find
+from ega_jax.evaluation.localizer import OWN, Localizer, validated_threshold
 from ega_jax.modes import untrained
+from ega_jax.report import page
+from ega_jax.report import review as review_page
 from ega_jax.runtime import checkpoints, devices, files, lock
 from ega_jax.runtime.errors import ConfigError
 
@@ -51,7 +52,7 @@ def annotate(
 
     Writes into `annotate.out`, or `annotations` in the workdir, what `annotate.format` says and
     `summary.json`: how many pictures and objects there are, of each class, the threshold, what was
-    skipped and left out.
+    skipped and left out. And `review.html`, in which a person accepts, rejects and moves boxes.
 
     Args:
       config: of the run that trained the model, but for the fields of `store.FREE`.
@@ -71,91 +72,141 @@ def annotate(
     """
     if checkpoint is None:
         untrained.ensure(config, workdir)
-    path = checkpoints.find(workdir, checkpoint or config.eval.checkpoint)
-    run = store.of_checkpoint(path)
-    store.check_place(workdir, run)
-    config = store.settle(run.config, config, path)
-    pictures = list_labelled(images, run.class_names, metadata)
+    path, config, names = _run(config, workdir, checkpoint)
+    pictures = list_labelled(images, store.of_checkpoint(path).class_names, metadata)
     report_left_out(images, pictures.left_out)
     formats = words(config.annotate.format)
     check_stems(pictures.ids, formats)
     threshold = validated_threshold(config, checkpoints.workdir_of(path))
-    out = epath.Path(
-        os.path.expanduser(config.annotate.out) or os.path.join(workdir, "annotations")
-    )
-    background = set(build.background(config, run.class_names))
+    out = _folder(config, workdir)
     with lock.only_one(out):
         _settle(out, _plan(config, path, pictures, threshold))
-        parts = _Parts(out, len(pictures.ids))
+        parts = Parts(out, len(pictures.ids), PART)
         missing = parts.missing()
         localizer = Localizer.load(path, config=config) if missing else None
         for number, chosen in missing:
             settings = config.predict, OWN if threshold is None else threshold
-            files.write_json(parts.path(number), _part(localizer, pictures, chosen, *settings))
+            parts.save(number, *find(localizer, pictures, chosen, *settings))
             logger.info("%d of %d pictures", chosen.stop, len(pictures.ids))
-        written = write(
-            out,
-            lambda: parts.pictures(config.annotate.min_confidence),
-            formats,
-            root=pictures.root,
-            names=[n for label, n in enumerate(run.class_names) if label not in background],
-            regions=config.annotate.regions,
-            images=config.annotate.images,
-        )
-        skipped = parts.skipped()
-        summary = {
+        facts = {
             "checkpoint": str(path),
             "device": devices.describe(),
             "threshold": OWN if threshold is None else threshold,
-            **_counts(parts.pictures(config.annotate.min_confidence)),
-            "written": written,
-            "skipped": skipped,
             "left_out": [{"file": file, "reason": why} for file, why in pictures.left_out],
+            "settings": config.annotate.to_dict(),
         }
-        files.write_json(out / "summary.json", summary)
+        return _finish(out, parts, facts, names, workdir)
+
+
+def merge(
+    config: ml_collections.ConfigDict, workdir: str, file: str, *, checkpoint: str | None = None
+) -> None:
+    """Takes up what a person said of boxes, and writes again what was written.
+
+    Formats and settings are those of the last call that annotated; the network is not asked.
+
+    Args:
+      config: as for `annotate`.
+      workdir: of the run.
+      file: that the review page saved, see `data.export.reviewed`.
+      checkpoint: as for `annotate`.
+
+    Raises:
+      ConfigError: nothing was annotated there.
+      DataError: the file cannot be read or is of other annotations.
+    """
+    _, config, names = _run(config, workdir, checkpoint)
+    out = _folder(config, workdir)
+    summary = out / "summary.json"
+    if not summary.exists():
+        raise ConfigError(
+            f"--merge: {out} has no annotations that are finished; --mode=annotate --images=... "
+            "makes them"
+        )
+    with lock.only_one(out):
+        parts, of = Parts.there(out), _fingerprint(out)
+        said = Review.read(os.path.expanduser(file), of, parts.pictures())
+        _known_review(out, parts).merge(said).save(out / REVIEW, of)
+        logger.info(
+            "Merged: %s", ", ".join(f"{n} {verdict}" for verdict, n in said.counts().items())
+        )
+        _finish(out, parts, json.loads(summary.read_text()), names, workdir)
+
+
+def _run(
+    config: ml_collections.ConfigDict, workdir: str, checkpoint: str | None
+) -> tuple[epath.Path, ml_collections.ConfigDict, list[str]]:
+    """Returns the checkpoint, the config settled with it, and the classes that have objects."""
+    path = checkpoints.find(workdir, checkpoint or config.eval.checkpoint)
+    run = store.of_checkpoint(path)
+    store.check_place(workdir, run)
+    config = store.settle(run.config, config, path)
+    background = set(build.background(config, run.class_names))
+    names = [name for label, name in enumerate(run.class_names) if label not in background]
+    return path, config, names
+
+
+def _folder(config: ml_collections.ConfigDict, workdir: str) -> epath.Path:
+    told = os.path.expanduser(config.annotate.out)
+    return epath.Path(told or os.path.join(workdir, "annotations"))
+
+
+def _fingerprint(out: epath.Path) -> str:
+    """Returns what tells these annotations from others: a digest of what they depend on."""
+    return hashlib.sha256((out / "plan.json").read_bytes()).hexdigest()[:16]
+
+
+def _known_review(out: epath.Path, parts: Parts) -> Review:
+    path = out / REVIEW
+    return Review.read(path, _fingerprint(out), parts.pictures()) if path.exists() else Review()
+
+
+def _finish(
+    out: epath.Path, parts: Parts, facts: dict[str, Any], names: Sequence[str], workdir: str
+) -> list[dict]:
+    """Writes the formats, `summary.json` and the page for the review; returns what was skipped."""
+    settings, review = facts["settings"], _known_review(out, parts)
+    root, least = json.loads((out / "plan.json").read_text())["images"], settings["min_confidence"]
+    left_out = list(review.left_out(parts.pictures(), least))
+
+    def every() -> Iterator[Annotated]:
+        return review.applied(parts.pictures(), least)
+
+    written = write(
+        out,
+        every,
+        words(settings["format"]),
+        root=root,
+        names=names,
+        regions=settings["regions"],
+        images=settings["images"],
+        left_out=left_out,
+    )
+    skipped = parts.skipped()
+    facts |= {
+        **_counts(every()),
+        "written": written,
+        "skipped": skipped,
+        "reviewed": review.counts() | {"left_out": left_out},
+    }
+    files.write_json(out / "summary.json", facts)
     logger.info(
         "%d objects in %d pictures, none in %d, %d skipped: %s",
-        *(summary[name] for name in ("objects", "pictures", "without_object")),
+        *(facts[name] for name in ("objects", "pictures", "without_object")),
         len(skipped),
         out,
     )
+    if settings["review"] and page.available():
+        command = f"--mode=annotate --workdir={shlex.quote(workdir)} --merge={REVIEW}"
+        if settings["out"]:
+            command += f" --config.annotate.out={shlex.quote(settings['out'])}"
+        review_page.write_review(
+            out, parts.pictures(), review, root, settings["review"], _fingerprint(out), command
+        )
+        logger.info("To look at the boxes and mend them: %s", out / review_page.FILE)
+    elif settings["review"]:
+        logger.info("%s %s", review_page.FILE, page.HOW_TO_HAVE_IT)
     return skipped
-
-
-class _Parts:
-    """The files that keep what was found."""
-
-    def __init__(self, out: epath.Path, number: int):
-        self._out = out
-        self._chosen = [slice(i, min(i + PART, number)) for i in range(0, number, PART)]
-
-    def path(self, number: int) -> epath.Path:
-        return self._out / "parts" / f"{number:06d}.json"
-
-    def missing(self) -> list[tuple[int, slice]]:
-        """Returns the number of each part that is still to be made, and its pictures."""
-        parts = enumerate(self._chosen)
-        return [(number, chosen) for number, chosen in parts if not self.path(number).exists()]
-
-    def pictures(self, min_confidence: float) -> Iterator[Annotated]:
-        """Yields all pictures, with the objects that are sure enough."""
-        for part in self._read():
-            for values in part["pictures"]:
-                sure = [one for one in values["objects"] if one["confidence"] >= min_confidence]
-                yield Annotated.from_json(values | {"objects": sure})
-
-    def skipped(self) -> list[dict]:
-        return [entry for part in self._read() for entry in part["skipped"]]
-
-    def _read(self) -> Iterator[dict]:
-        for number in range(len(self._chosen)):
-            path = self.path(number)
-            try:
-                yield json.loads(path.read_text())
-            except ValueError as error:
-                raise DataError(f"{path} is damaged ({error}); remove it and annotate again") from (
-                    error
-                )
 
 
 def _plan(
@@ -196,67 +247,6 @@ def _settle(out: epath.Path, plan: Mapping[str, Any]) -> None:
             f"{out} has annotations of other {' and '.join(different)}; remove it, or choose "
             "another folder with --config.annotate.out"
         )
-
-
-def _part(
-    localizer: Localizer,
-    pictures: Labelled,
-    chosen: slice,
-    predict: ml_collections.ConfigDict,
-    threshold: float | str,
-) -> dict[str, Any]:
-    """Finds the objects of some pictures."""
-    skipped: list[dict] = []
-    waiting: list[tuple[int, tuple[int, int]]] = []
-
-    labels: collections.deque[int] = collections.deque()  # of pictures that were just read
-
-    def readable() -> Iterator[np.ndarray]:
-        for i in range(chosen.start, chosen.stop):
-            try:
-                picture = read_picture(pictures.path(i))
-            except DataError as error:
-                logger.warning("skipped %s: %s", pictures.ids[i], error)
-                skipped.append({"image_id": pictures.ids[i], "reason": str(error)})
-                continue
-            waiting.append((i, picture.shape[1::-1]))
-            labels.append(pictures.labels[i])
-            yield picture
-
-    def known() -> Iterator[int]:
-        while labels:
-            yield labels.popleft()
-
-    found = localizer.each(
-        readable(),
-        known(),
-        threshold=threshold,
-        boxes=predict.boxes,
-        max_objects=predict.max_objects,
-        smallest=predict.smallest,
-    )
-    annotated = []
-    for (one,) in found:
-        i, size = waiting.pop(0)
-        name, split = pictures.ids[i], pictures.splits[i]
-        annotated.append(_annotated(name, split, size, one).to_json())
-    return {"pictures": annotated, "skipped": skipped}
-
-
-def _annotated(image_id: str, split: str, size: tuple[int, int], found: Localization) -> Annotated:
-    objects = [
-        Found(
-            tuple(box),
-            float(confidence),
-            run_lengths_of(localization.region_in_image(found.parts, number, size)),
-        )
-        for number, (box, confidence) in enumerate(
-            zip(found.boxes.tolist(), found.confidences, strict=True)
-        )
-    ]
-    return Annotated(
-        image_id, split, found.class_name, size, found.score, found.threshold, tuple(objects)
-    )
 
 
 def _counts(every: Iterator[Annotated]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ega_jax.config.check import check
 from ega_jax.evaluation.evaluator import Evaluator, restore_variables
 from ega_jax.evaluation.reports import report
 from ega_jax.modes import untrained
+from ega_jax.modes.report import leave as leave_report
 from ega_jax.runtime import devices, distributed, files
 from ega_jax.runtime.checkpoints import find, step_of
 from ega_jax.runtime.errors import ConfigError
@@ -23,8 +24,8 @@ def evaluate(
 
     Args:
       config: that of the run, but for the fields of `store.FREE`.
-      workdir: of the run, or an empty one; receives `results.json`, pictures and the files of
-        `per_image.py`.
+      workdir: of the run, or an empty one; receives `results.json`, `report.html`, pictures and
+        the files of `per_image.py`.
       checkpoint: `last`, `best`, a step or a path; None: as `config.eval.checkpoint` says.
 
     Returns:
@@ -58,4 +59,5 @@ def evaluate(
     }
     if distributed.is_lead():
         files.write_json(epath.Path(workdir) / "results.json", results)
+        leave_report(workdir)
     return results

@@ -24,6 +24,7 @@ from ega_jax.evaluation.scores import Scores
 from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import untrained
 from ega_jax.modes.evaluate import evaluate
+from ega_jax.modes.report import leave as leave_report
 from ega_jax.runtime import devices, distributed, files, lock, memory
 from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.runtime.distributed import STOPPED
@@ -56,7 +57,8 @@ def train(
     Args:
       config: see `config/fields.py`; with `steps=0` nothing is trained, see `untrained.py`. Of a
         run that has begun only the fields of `store.FREE` may differ from what it began with.
-      workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`.
+      workdir: receives `config.json`, checkpoints, TensorBoard events, pictures, `results.json`,
+        `report.html`.
       checkpoint: which one to go on from: `last`, `best`, a step or a path; later ones are moved to
         `checkpoints/set_aside`. None: the last one, if there is any.
 
@@ -286,12 +288,19 @@ class Trainer:
         )
 
     def validate(
-        self, state: steps.TrainState, saved: Checkpoints, writer: Any, maps: Any = None
+        self,
+        state: steps.TrainState,
+        saved: Checkpoints,
+        writer: Any,
+        maps: Any = None,
+        kept: Any = None,
     ) -> Scores:
         """Scores the validation split, logs it, and saves the state if it is the best so far."""
         step = int(state.step)
         with memory.told(f"lower config.eval.batch_size={self.config.eval.batch_size}"):
-            scores, _ = self.evaluator.score(variables_of(state), self.sources["val"], maps=maps)
+            scores, _ = self.evaluator.score(
+                variables_of(state), self.sources["val"], maps=maps, gallery=kept
+            )
         figures = flatten(scores.figures(self.config.eval.threshold))
         figures["selection"] = scores.selection
         writer.write_scalars(step, {f"val/{name}": value for name, value in figures.items()})
@@ -309,9 +318,11 @@ class Trainer:
     ) -> dict:
         """Scores validation and test splits with the checkpoint asked for; writes the results."""
         validation = None
+        kept = self.evaluator.gallery(self.sources)
         if "val" in self.sources:
             maps = maps_folder(self.config, self.workdir)
-            validation = self.validate(state, saved, writer, maps)
+            shown = None if "test" in self.sources else kept
+            validation = self.validate(state, saved, writer, maps, shown)
             saved.wait()
             if self.config.eval.checkpoint == "best":
                 best = self.restore(find(self.workdir, "best"))
@@ -324,6 +335,7 @@ class Trainer:
             self.sources,
             self.workdir,
             validation=validation,
+            kept=kept,
             writer=writer,
         )
         results["device"] = self.device
@@ -336,6 +348,8 @@ class Trainer:
             logger.info("Figures: %s", self.workdir / "results.json")
             if (self.workdir / "pictures").is_dir():
                 logger.info("Pictures: %s", self.workdir / "pictures")
+            writer.flush()  # the report reads the curves
+            leave_report(self.workdir)
         return results
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import time
 
 import pytest
 
@@ -13,6 +15,7 @@ from ega_jax.evaluation import localizer as localizers
 from ega_jax.modes import annotate
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.errors import ConfigError
+from tests.helpers.browser import chromium, complaints, show
 from tests.helpers.pictures import save_pictures
 from tests.helpers.runs import tiny
 
@@ -128,3 +131,122 @@ def test_two_pictures_with_one_label_file_are_refused_at_start(run, pictures, na
     save_pictures(pictures, {f"{names[0]}/00.jpg": (9, 9)})
     with pytest.raises(DataError, match="00.jpg and .*00.png would have the same yolo file"):
         run(**{"annotate.format": "yolo"})
+
+
+def review_of(out):
+    """The review page's data, and a function that saves decisions for it."""
+    text = (out / "review.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+
+    def save(*decisions):
+        path = out.parent / "said.json"
+        path.write_text(json.dumps({"review_of": data["of"], "decisions": decisions}))
+        return str(path)
+
+    return data, save
+
+
+@pytest.fixture
+def merge(tiny_run, tmp_path):
+    path = str(checkpoints.find(tiny_run[0], "last"))
+
+    def merged(file, out="out"):
+        annotate.merge(tiny(), str(tmp_path / out), file, checkpoint=path)
+
+    return merged
+
+
+def test_reviewed_boxes_are_written_again(run, merge):
+    pytest.importorskip("jinja2")
+    out, _ = run(**{"annotate.format": "coco,csv,voc,yolo,png", "annotate.regions": "rle"})
+    data, save = review_of(out)
+    confidences = [one["objects"][0]["confidence"] for one in data["pictures"]]
+    assert len(confidences) == NUMBER and confidences == sorted(confidences)
+    gone, moved, kept = (one["id"] for one in data["pictures"][:3])
+    decision = {"object": 0, "verdict": "reject"}
+    merge(
+        save(
+            decision | {"image": gone},
+            {"image": moved, "object": 0, "verdict": "move", "box": [1, 2, 20, 22]},
+            decision | {"image": kept, "verdict": "accept"},
+        )
+    )
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["reviewed"] == {"accept": 1, "reject": 1, "move": 1, "left_out": [gone]}
+    assert summary["objects"] == summary["pictures"] == NUMBER - 1
+    coco = read_coco(str(out / "instances.json"))
+    boxes = {one.file: one.objects(one.size)[0].box for one in coco.pictures}
+    assert gone not in boxes and boxes[moved] == (1, 2, 21, 23)
+    assert '"counts"' in (out / "instances.json").read_text()  # run lengths, as they were asked for
+    rows = {row["image"]: row for row in csv.DictReader(open(out / "boxes.csv"))}
+    assert [rows[moved][name] for name in ("x0", "y0", "x1", "y1")] == ["1", "2", "20", "22"]
+    stem = gone.removesuffix(".png")
+    for name in (f"voc/Annotations/{stem}.xml", f"yolo/labels/{stem}.txt", f"yolo/images/{gone}"):
+        assert not (out / name).exists() and (out / name.replace(stem, kept[:-4])).exists()
+    assert not (out / "masks" / f"{gone}.png").exists()
+    assert f"{stem}\n" not in (out / "voc/ImageSets/Main/train.txt").read_text()
+    left = [one["id"] for one in review_of(out)[0]["pictures"]]
+    assert left == [one["id"] for one in data["pictures"][3:]]
+
+    # Other formats are of the reviewed boxes too, and the later word counts.
+    out, _ = run(**{"annotate.format": "csv"})
+    assert gone not in {row["image"] for row in csv.DictReader(open(out / "boxes.csv"))}
+    merge(save({"image": gone, "object": 0, "verdict": "accept"}))
+    assert gone in {row["image"] for row in csv.DictReader(open(out / "boxes.csv"))}
+
+
+def test_merging_without_annotations_or_of_others(run, merge, tmp_path):
+    with pytest.raises(ConfigError, match="has no annotations that are finished"):
+        merge("said.json")
+    out, _ = run(**{"annotate.format": "csv", "annotate.review": 0})
+    assert not (out / "review.html").exists()
+    (tmp_path / "said.json").write_text('{"review_of": "0", "decisions": []}')
+    with pytest.raises(DataError, match="is the review of other annotations"):
+        merge(str(tmp_path / "said.json"))
+
+
+def test_reviewed_in_a_browser(run, merge, tmp_path):
+    """Reject one, drag one, save, merge, export."""
+    pytest.importorskip("jinja2")
+    out, _ = run(**{"annotate.format": "csv"})
+    with chromium(downloads=tmp_path) as driver:
+        from selenium.webdriver import ActionChains
+        from selenium.webdriver.common.keys import Keys
+
+        show(driver, out / "review.html")
+        first, second, third = driver.find_elements("css selector", ".card")[:3]
+        first.find_element("xpath", ".//button[text()='Reject']").click()
+        handle = second.find_elements("css selector", ".handle")[3]
+        size = driver.execute_script("return data.pictures[1].size")
+        before = driver.execute_script("return entries[1].box")
+        frame = second.find_element("css selector", "svg").rect
+        dragged = [-0.25 * frame["width"], -0.2 * frame["height"]]
+        driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", handle)
+        ActionChains(driver).drag_and_drop_by_offset(handle, *map(round, dragged)).perform()
+        box = driver.execute_script("return entries[1].box")
+        assert box[:2] == before[:2]
+        for k in (2, 3):
+            assert box[k] == pytest.approx(before[k] - (0.25, 0.2)[k - 2] * size[k - 2], abs=1.5)
+        driver.execute_script("entries[2].group.focus()")
+        driver.switch_to.active_element.send_keys("a")
+        driver.execute_script("entries[3].group.focus()")
+        driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT, Keys.ARROW_UP, "r", "u")
+        told = "3 of 11 boxes decided: 1 accepted, 1 moved, 1 rejected"
+        assert driver.find_element("id", "progress").text == told
+        show(driver, out / "review.html")  # what was decided is still there
+        assert driver.find_element("id", "progress").text == told
+        driver.find_element("id", "save").click()
+        wait_for(tmp_path / "review.json")
+        assert not complaints(driver)
+    ids = [one["id"] for one in review_of(out)[0]["pictures"]]
+    merge(str(tmp_path / "review.json"))
+    rows = {row["image"]: row for row in csv.DictReader(open(out / "boxes.csv"))}
+    assert ids[0] not in rows and len(rows) == NUMBER - 1
+    assert [int(rows[ids[1]][name]) for name in ("x0", "y0", "x1", "y1")] == box
+
+
+def wait_for(path, seconds=10):
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} was not saved"
+        time.sleep(0.05)

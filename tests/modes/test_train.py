@@ -18,6 +18,9 @@ from ega_jax.evaluation.tables import flatten
 from ega_jax.models.blocks import scale
 from ega_jax.models.weights.files import WeightFileError, write_safetensors
 from ega_jax.modes import evaluate, train
+from ega_jax.report.figures import charts
+from ega_jax.report.page import available
+from ega_jax.report.runs import read_run
 from ega_jax.runtime import checkpoints, sharding
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.memory import OutOfMemoryError
@@ -53,6 +56,10 @@ def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
         assert len((workdir / f"per_image_{split}.csv").read_text().splitlines()) == 11
         assert (workdir / f"per_class_{split}.csv").exists()
     assert list(workdir.glob("events.out.tfevents.*"))
+    reported = read_run(workdir)
+    assert len(reported.curves["train/loss"]) == 3 and len(reported.kept["image_ids"]) == 10
+    assert [chart.title for chart in charts([reported])][:2] == ["Loss", "Validation"]
+    assert (workdir / "report.html").exists() == available()
     assert len(list(workdir.glob("plugins/profile/*/*.xplane.pb"))) == 1
     assert checkpoints.find(workdir, "last").name == "6"
     assert checkpoints.find(workdir, "best").name in ("5", "6")
@@ -81,7 +88,7 @@ def test_step_compiles_once(tmp_path):
 def test_inverted_maps_are_told_of_and_are_not_the_best(tmp_path, monkeypatch, caplog):
     """Scored as 1 - mask, which MaxBoxAccV2 takes for nearly perfect."""
 
-    def score(variables, source, maps=None):
+    def score(variables, source, **kwargs):
         scores = Scores.empty(source, trainer.evaluator.thresholds)
         for index in range(len(source)):
             mask, _ = source.load_mask(index, 32)

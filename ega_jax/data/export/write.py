@@ -24,6 +24,7 @@ def write(
     names: Sequence[str],
     regions: str = "polygons",
     images: str = "link",
+    left_out: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Writes all formats; a second call writes the same once more.
 
@@ -38,6 +39,7 @@ def write(
       names: of the classes that have objects, in the order of their labels.
       regions: in COCO's files, see `coco.write_coco`.
       images: how pictures come into the folders of VOC and YOLO: `link`, `copy` or `none`.
+      left_out: ids of pictures that are not among them any more: files of their own are removed.
 
     Returns:
       By format, what was written, relative to `out`.
@@ -47,6 +49,8 @@ def write(
     written: dict[str, list[str]] = {}
     for one in formats:
         place = os.path.join(out, one)
+        for image_id in left_out:
+            _remove(os.fspath(out), one, image_id)
         if one == "coco":
             written[one] = write_coco(out, every, splits, names, regions)
         elif one == "csv":
@@ -77,6 +81,20 @@ def check_stems(ids: Sequence[str], formats: Sequence[str]) -> None:
                     f"{other} and {image_id} would have the same {one} file; rename one, or leave "
                     f"{one} out of annotate.format"
                 )
+
+
+def _remove(out: str, form: str, image_id: str) -> None:
+    """Removes what a format has for a picture alone, if it is there."""
+    stem = os.path.splitext(image_id)[0]
+    own = {
+        "voc": (f"voc/Annotations/{stem}.xml", f"voc/JPEGImages/{image_id}"),
+        "yolo": (f"yolo/labels/{stem}.txt", f"yolo/images/{image_id}"),
+        "png": (f"masks/{image_id}.png",),
+    }
+    for name in own.get(form, ()):
+        path = os.path.join(out, name)
+        if os.path.lexists(path):
+            os.remove(path)
 
 
 def _place(folder: str, every: Every, root: str | os.PathLike, how: str) -> None:
