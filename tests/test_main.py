@@ -11,6 +11,7 @@ from absl import flags
 from absl import logging as absl_logging
 from PIL import Image
 
+from ega_jax import flags as program_flags
 from ega_jax import main
 from tests.helpers.runs import TINY
 
@@ -40,7 +41,7 @@ def run(capsys, monkeypatch, request, tmp_path_factory):
         for name in ("list", "rows", "seeds"):
             flags.FLAGS[name].unparse()
         try:
-            code = main.main(main._parse_flags(sys.argv))
+            code = main.main(program_flags.parse(sys.argv))
         except SystemExit as stop:
             if isinstance(stop.code, str):
                 return 1, stop.code
