@@ -19,7 +19,7 @@ MODE = flags.DEFINE_enum(
     "train",
     [
         *("inspect", "train", "eval", "predict", "annotate", "score", "baseline", "report"),
-        *("compile", "study", "figures"),
+        *("compile", "study", "figures", "export"),
     ],
     "What to do; see above.",
 )

@@ -13,6 +13,7 @@
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 | `study` | trains the runs of a table that are missing, and writes the table | `--config` |
 | `figures` | draws the paper's Fig. 1 and 4 of runs, its Fig. 7 of a study | `--workdir` |
+| `export` | writes the network as a file that needs JAX alone | `--workdir` or `--config` |
 """
 
 import logging
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> int:
             "compile": _compile,
             "study": _study,
             "figures": _figures,
+            "export": _export,
         }[flags.MODE.value]()
     return outcome.code
 
@@ -174,6 +176,14 @@ def _figures() -> int:
         os.path.expanduser(other) for other in (flags.COMPARE.value or "").split(",") if other
     ]
     figures(flags.workdir(), others, flags.CONFIG.value)
+    return 0
+
+
+def _export() -> int:
+    flags.require_run()
+    from ega_jax.modes.export import export
+
+    export(flags.CONFIG.value, _ready(), checkpoint=flags.CHECKPOINT.value)
     return 0
 
 

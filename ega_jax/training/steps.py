@@ -152,6 +152,36 @@ def maps_step(
     return {"scores": scores, "cams": reader(seen, batch["classes"])}
 
 
+def all_maps_step(
+    images: jax.Array, *, variables: dict, model: nn.Module, reader: Reader, in_turn: bool
+) -> dict[str, jax.Array]:
+    """Classifies a batch and draws the maps of all classes.
+
+    Args:
+      images: `[B, H, W, 3]` uint8.
+      variables: `params` and `batch_stats`.
+      model: the network.
+      reader: reads maps off it.
+      in_turn: one class after the other, for readers that look again for each of them: the program
+        stays as long as that of one class.
+
+    Returns:
+      `probabilities` `[B, C]` and `maps` `[B, h, w, C]`, float32.
+    """
+    seen = view(variables, images, model)
+    probabilities = jax.nn.softmax(seen.logits)
+    classes = jnp.arange(probabilities.shape[1], dtype=jnp.int32)
+
+    def of_class(label: jax.Array) -> jax.Array:
+        return reader(seen, jnp.broadcast_to(label, (images.shape[0], 1)))[..., 0]
+
+    if in_turn:
+        maps = jnp.moveaxis(jax.lax.map(of_class, classes), 0, -1)
+    else:
+        maps = reader(seen, jnp.broadcast_to(classes, probabilities.shape))
+    return {"probabilities": probabilities, "maps": maps}
+
+
 def crops_step(
     variables: dict, batch: dict[str, jax.Array], *, model: nn.Module
 ) -> dict[str, jax.Array]:
