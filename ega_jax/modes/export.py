@@ -1,4 +1,4 @@
-"""`--mode=export`: the network as a file that runs where this package is not; see docs/export.md."""
+"""`--mode=export`: the network as a file that runs without this package; see docs/export.md."""
 
 import logging
 from typing import Any

@@ -10,8 +10,8 @@ from ega_jax.aot import portable
 from ega_jax.config import build
 from ega_jax.evaluation.evaluator import restore_variables
 from ega_jax.methods import METHODS
-from ega_jax.modes.export import export
 from ega_jax.models import NETWORKS
+from ega_jax.modes.export import export
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
