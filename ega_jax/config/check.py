@@ -61,6 +61,7 @@ _AT_LEAST = {
     "predict.top_k": 1,
     "predict.max_objects": 1,
     "predict.size": 1,
+    "predict.tiles": 1,
     "danet.num_maps": 2,  # half of 3 maps would be one, without a pair
     "danet.alpha": 0,
 }

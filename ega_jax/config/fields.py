@@ -195,6 +195,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.predict.size = placeholder(int)
     config.predict.scales = (1.0,)
     config.predict.flip = False
+    # Also in so many tiles in height and in width, which overlap by half: for what is small in a
+    # large picture. Classes and scores are those of the whole picture. 1: none.
+    config.predict.tiles = 1
 
     config.annotate = ml_collections.ConfigDict()  # --mode=annotate; boxes are found as to predict
     config.annotate.format = "coco"  # or several of coco, voc, yolo, csv, png, joined by commas

@@ -23,6 +23,7 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.data.files.pictures import fit, read_picture
 from ega_jax.evaluation.evaluator import restore_variables
+from ega_jax.evaluation.tiles import Frame
 from ega_jax.evaluation.views import Views
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.errors import ConfigError
@@ -251,12 +252,13 @@ class Localizer:
 
     def _batches(
         self, images: Iterable[Picture], labels: Iterable[int] | None
-    ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[int, np.ndarray]]]:
-        """Groups pictures into batches: originals, labels, and what the network takes by size."""
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray | None, dict[Frame, np.ndarray]]]:
+        """Groups pictures into batches: originals, labels, and what the network is shown."""
         batch_size = self._batch_size
         originals: list[np.ndarray] = []
         batch = {
-            size: np.zeros((batch_size, size, size, 3), np.uint8) for size in self._views.sizes
+            frame: np.zeros((batch_size, frame.size, frame.size, 3), np.uint8)
+            for frame in self._views.frames
         }
         wanted = None if labels is None else np.zeros(batch_size, np.int32)
         pairs = ((image, None) for image in images)
@@ -264,13 +266,13 @@ class Localizer:
             pairs = zip(images, labels, strict=True)
         for image, label in pairs:
             original = as_array(image)
-            for size, rows in batch.items():
-                rows[len(originals)] = fit(original, size)
+            for frame, rows in batch.items():
+                rows[len(originals)] = fit(frame.cut(original), frame.size)
             if wanted is not None:
                 wanted[len(originals)] = self._check_label(label)
             originals.append(original)
             if len(originals) == batch_size:
-                yield originals, wanted, {size: rows.copy() for size, rows in batch.items()}
+                yield originals, wanted, {frame: rows.copy() for frame, rows in batch.items()}
                 originals = []
         if originals:
             yield originals, wanted, batch

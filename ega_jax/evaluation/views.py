@@ -1,7 +1,9 @@
-"""A network that looks at the same pictures several times: in several sizes, and mirrored."""
+"""A network that looks at the same pictures several times: in sizes, in tiles, and mirrored."""
 
 import dataclasses
 import functools
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,10 +12,13 @@ import numpy as np
 
 from ega_jax import localization
 from ega_jax.config import build
+from ega_jax.evaluation.tiles import Frame, stitch, tiles_of
 from ega_jax.models.network import Network
 from ega_jax.runtime import memory
 from ega_jax.runtime.sharding import Placement, local_rows
 from ega_jax.training import steps
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +27,8 @@ class Seen:
 
     Attributes:
       classes: `[B, K]` labels.
-      scores: `[B, K]` float32, their probabilities, means over the views.
-      cams: of each view `[B, h, w, K]` float32; sizes may differ.
+      scores: `[B, K]` float32, their probabilities, means over the views of whole pictures.
+      cams: of each view `[B, h, w, K]` float32; sizes may differ. All tiles are one view.
       side: of the score maps.
     """
 
@@ -42,7 +47,7 @@ class Views:
     """A network with its weights, ready to look.
 
     Attributes:
-      sizes: sides of the squares that batches are needed in.
+      frames: parts of the pictures that batches are needed of.
     """
 
     def __init__(
@@ -64,32 +69,76 @@ class Views:
         self._placement = placement
         self._reader = build.reader(config, model)
         self._steps: dict[int | str, Any] = {}
-        self.sizes = build.view_sizes(config)
+        self._sizes = build.view_sizes(config)
+        self._tiles = tiles_of(self._sizes[0], config.predict.tiles)
+        self.frames = [*map(Frame, self._sizes), *self._tiles]
+        self._rows = config.eval.batch_size  # that the memory suffices for, as far as is known
 
-    def look(self, batches: dict[int, np.ndarray], labels: np.ndarray | None, top_k: int) -> Seen:
+    def look(
+        self, batches: Mapping[Frame, np.ndarray], labels: np.ndarray | None, top_k: int
+    ) -> Seen:
         """Looks at a batch in all views.
 
+        Where a device's memory does not suffice, at half of it at a time, from then on.
+
         Args:
-          batches: by size, `[B, size, size, 3]` uint8.
+          batches: `[B, size, size, 3]` uint8 by frame.
           labels: `[B]` of the classes to look for; None: the most probable ones of the first view.
           top_k: without labels, how many of these, most probable first.
 
         Raises:
-          OutOfMemoryError: a device has not enough memory.
+          OutOfMemoryError: a device has not enough memory for a picture.
         """
-        first, *others = self.sizes
+        while True:
+            try:
+                return self._in_parts(batches, labels, top_k)
+            except memory.OutOfMemoryError as error:
+                if self._rows % (2 * self._placement.num_devices):
+                    raise
+                self._rows //= 2
+                logger.warning("%s; going on with batches of %d", error, self._rows)
+
+    def _in_parts(
+        self, batches: Mapping[Frame, np.ndarray], labels: np.ndarray | None, top_k: int
+    ) -> Seen:
+        """Looks at so many rows at a time as are known to fit."""
+        parts = []
+        for start in range(0, len(batches[self.frames[0]]), self._rows):
+            rows = slice(start, start + self._rows)
+            part = {frame: images[rows] for frame, images in batches.items()}
+            parts.append(self._look(part, None if labels is None else labels[rows], top_k))
+        if len(parts) == 1:
+            return parts[0]
+        return Seen(
+            np.concatenate([part.classes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            [np.concatenate(cams) for cams in zip(*(part.cams for part in parts), strict=True)],
+            parts[0].side,
+        )
+
+    def _look(
+        self, batches: Mapping[Frame, np.ndarray], labels: np.ndarray | None, top_k: int
+    ) -> Seen:
+        first, *others = map(Frame, self._sizes)
         out = self._first({"image": batches[first]}, labels, top_k)
-        views = [(size, False) for size in others]
-        views += [(size, True) for size in self.sizes] if self._config.predict.flip else []
         classes, cams, scores = out["classes"], [out["cams"]], [out["scores"]]
-        for size, mirrored in views:
-            images = batches[size][:, :, ::-1] if mirrored else batches[size]
+
+        def again(frame: Frame, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+            images = batches[frame][:, :, ::-1] if mirrored else batches[frame]
             seen = self._call("maps", {"image": images, "classes": classes})
-            cams.append(seen["cams"][:, :, ::-1] if mirrored else seen["cams"])
-            scores.append(seen["scores"])
+            return seen["cams"][:, :, ::-1] if mirrored else seen["cams"], seen["scores"]
+
+        flips = (False, True) if self._config.predict.flip else (False,)
+        for mirrored in flips:
+            for frame in [first, *others] if mirrored else others:
+                cam, score = again(frame, mirrored)
+                cams.append(cam)
+                scores.append(score)
+            if self._tiles:
+                cams.append(stitch([again(tile, mirrored)[0] for tile in self._tiles]))
         predict, data = self._config.predict, self._config.data
         side = self._config.eval.map_size or predict.size or data.crop_size
-        if not views:
+        if len(cams) == 1:
             return Seen(classes, scores[0], cams, side)
         mean = np.mean(scores, axis=0)
         order = np.argsort(-mean, axis=1, kind="stable")  # it may not be that of the first view

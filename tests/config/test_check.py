@@ -206,6 +206,7 @@ IMPOSSIBLE = [
     ("predict.max_objects", 0),
     ("predict.smallest", 1.5),
     ("predict.size", 16),
+    ("predict.tiles", 0),
     ("predict.scales", ()),
     ("predict.scales", (1.0, 0.0)),
     ("annotate.format", "coco,pascal"),

@@ -9,7 +9,6 @@ from jax import export as jax_export
 from ega_jax.aot import portable
 from ega_jax.config import build
 from ega_jax.evaluation.evaluator import restore_variables
-from ega_jax.methods import METHODS
 from ega_jax.models import NETWORKS
 from ega_jax.modes.export import export
 from ega_jax.runtime import checkpoints
@@ -76,28 +75,32 @@ def test_every_network(name):
     config.model.width = 0.05
     config.model.batch_norm = True in NETWORKS[name].batch_norms
     config.model.feature_stride = NETWORKS[name].feature_strides[-1]
-    _assert_exported(config, size=64)
+    # What compiles in seconds is run, too: local response norm, and depthwise convolutions.
+    _assert_exported(config, size=64, run=name in ("alexnet", "efficientnet_lite0"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"danet"}))
-def test_every_method(method):
+@pytest.mark.parametrize("method", ["acol", "backprop", "ccam"])
+def test_ways_to_read_a_map(method):
     config = tiny("cam")
     config.method = method
     _assert_exported(config, size=32)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reader", ["grad_cam_pp", "score_cam"])
-def test_readers_that_look_again(reader):
+def test_a_reader_that_looks_again():
     config = tiny("cam")
-    config.reader.name = reader
+    config.reader.name = "grad_cam_pp"
     _assert_exported(config, size=32)
 
 
-def _assert_exported(config, size):
+def _assert_exported(config, size, run=True):
     model = build.model(config, 4)
     variables = dict(model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False))
     exported = portable.export(config, model, variables, size)
     again = jax_export.deserialize(exported.serialize())
-    assert_same(again, config, model, variables, some_images(2, size))
+    assert again.platforms == ("cpu", "cuda", "tpu")
+    probabilities = jax.tree.unflatten(again.out_tree, again.out_avals)["probabilities"]
+    assert [str(side) for side in probabilities.shape] == ["batch", "4"]
+    if run:
+        assert_same(again, config, model, variables, some_images(2, size))
