@@ -190,13 +190,13 @@ def get_config() -> ml_collections.ConfigDict:
     # this share of the largest one's area. None: as `boxes` says.
     config.predict.max_objects = placeholder(int)
     config.predict.smallest = 0.1
-    # What the network looks at, to predict and to annotate: squares of this side (None: crop_size;
-    # eval too), of these multiples of it, and mirrored; maps and scores are averaged.
+    # What the network looks at, to predict, annotate and evaluate: squares of this side (None:
+    # crop_size), of these multiples of it, and mirrored; maps and scores are averaged.
     config.predict.size = placeholder(int)
     config.predict.scales = (1.0,)
     config.predict.flip = False
     # Also in so many tiles in height and in width, which overlap by half: for what is small in a
-    # large picture. Classes and scores are those of the whole picture. 1: none.
+    # large picture, but not to evaluate. Classes and scores are those of the whole. 1: none.
     config.predict.tiles = 1
 
     config.annotate = ml_collections.ConfigDict()  # --mode=annotate; boxes are found as to predict

@@ -70,8 +70,8 @@ class Evaluator:
             **shardings,
         )
         self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)
-        self.image_size = config.predict.size or config.data.crop_size
-        self.map_size = config.eval.map_size or self.image_size
+        self.sizes = build.view_sizes(config)
+        self.map_size = config.eval.map_size or config.predict.size or config.data.crop_size
         self._images, self._seconds = 0, 0.0
         self._compiled, self._compiling = False, 0.0  # seconds of the first batch
         self.thresholds = localization.thresholds(config.eval.threshold_interval)
@@ -149,21 +149,49 @@ class Evaluator:
         return functools.reduce(Scores.merge, every), gather(examples)
 
     def _predictions(self, variables: dict, source: Source) -> Iterator[tuple]:
-        """Yields every batch with its probabilities and maps, while the next one is computed."""
+        """Yields every batch with its probabilities and maps, while the next one is computed.
+
+        Both are means over the views, as of `views.Views`, which `predict` makes.
+        """
         ahead = None
-        for batch in self._batches(source, self.image_size):
+        for batches in zip(*(self._batches(source, size) for size in self.sizes), strict=True):
             since = time.monotonic()
-            out = self.step(variables, self.placement.put_batch(batch))
+            views = [(batch, False) for batch in batches]
+            views += [(batch, True) for batch in batches] if self.config.predict.flip else []
+            out = [self._look(variables, batch, mirrored) for batch, mirrored in views]
+            batch = batches[0]
             if self._compiled:
                 self._images += int(batch["mask"].sum())
             else:
                 jax.block_until_ready(out)
                 self._compiled, self._compiling = True, time.monotonic() - since
             if ahead is not None:
-                yield _fetch(*ahead)
-            ahead = batch, out
+                yield self._fetch(*ahead)
+            ahead = batch, out, [mirrored for _, mirrored in views]
         if ahead is not None:
-            yield _fetch(*ahead)
+            yield self._fetch(*ahead)
+
+    def _look(self, variables: dict, batch: dict, mirrored: bool) -> dict:
+        if mirrored:
+            batch = batch | {"image": np.asarray(batch["image"])[:, :, ::-1]}
+        return self.step(variables, self.placement.put_batch(batch))
+
+    def _fetch(
+        self, batch: dict, out: list[dict], mirrored: list[bool]
+    ) -> tuple[dict, np.ndarray, np.ndarray]:
+        """Waits for what was computed of a batch in all views."""
+        probabilities = [local_rows(view["probabilities"]) for view in out]
+        cams = [
+            local_rows(view["cams"])[:, :, ::-1] if turned else local_rows(view["cams"])
+            for view, turned in zip(out, mirrored, strict=True)
+        ]
+        if len(out) == 1:
+            return batch, probabilities[0], cams[0]
+        maps = [
+            np.mean([localization.score_map(cam, self.map_size) for cam in of_image], axis=0)
+            for of_image in zip(*cams, strict=True)
+        ]
+        return batch, np.mean(probabilities, axis=0), np.stack(maps)
 
     def _batches(self, source: Source, image_size: int, **kwargs: Any) -> Any:
         return eval_batches(
@@ -193,8 +221,3 @@ def _save_map(path: epath.Path, score_map: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, score_map)
     files.write_bytes(path, buffer.getvalue())
-
-
-def _fetch(batch: dict, out: dict) -> tuple[dict, np.ndarray, np.ndarray]:
-    """Waits for what a step computed of a batch."""
-    return batch, local_rows(out["probabilities"]), local_rows(out["cams"])
