@@ -103,6 +103,7 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
         (["--mode=baseline"], "--mode=baseline needs --metadata"),
         (["--mode=report"], "--mode=report needs --workdir"),
         (["--mode=annotate", QUICKSTART], "--mode=annotate needs --images"),
+        (["--mode=export"], "--mode=export needs --workdir, --config, or the path"),
         (
             ["--mode=annotate", QUICKSTART, "--merge=FILE", "--images=DIR"],
             "--merge is of pictures that are known; leave out --images",
@@ -242,6 +243,15 @@ def test_report_needs_only_the_workdir(run, tiny_run, tmp_path):
     assert (tmp_path / "run" / "compare_other.html").exists()
     code, said = run("--mode=report", f"--workdir={tmp_path}/nowhere")
     assert code == 1 and "nowhere has no results.json" in said
+
+
+def test_export_needs_only_the_workdir(run, tiny_run, tmp_path):
+    shutil.copytree(tiny_run[0], tmp_path / "run")
+    assert run("--mode=export", f"--workdir={tmp_path}/run", "--config.predict.size=40")[0] == 0
+    facts = json.loads((tmp_path / "run" / "export" / "network.json").read_text())
+    assert facts["images"]["shape"] == ["batch", 40, 40, 3]
+    code, said = run("--mode=export", f"--workdir={tmp_path}/nowhere")
+    assert code == 1 and "no checkpoint 'last' in" in said
 
 
 def test_eval_of_a_damaged_checkpoint(run, tiny_run, tmp_path):
