@@ -62,7 +62,7 @@ def with_config_of_run(
     """
     if mode == "figures" and workdir and pathlib.Path(workdir, "study.json").exists():
         return list(argv)  # of a study, which is no run
-    of_runs = ("train", "eval", "predict", "annotate", "figures")
+    of_runs = ("train", "eval", "predict", "annotate", "figures", "export")
     if mode not in of_runs or not (workdir or checkpoint):
         return list(argv)
     from ega_jax.config import store
