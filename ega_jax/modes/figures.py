@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 import ml_collections
 from matplotlib.figure import Figure
 
-from ega_jax.evaluation import drawing
-from ega_jax.figures import features, gradients, strength
+from ega_jax.evaluation import drawing, gallery
+from ega_jax.figures import features, gradients, side_by_side, strength
 from ega_jax.figures.networks import Trained, load, sample
 from ega_jax.models.norm import AUX
 from ega_jax.modes.study import finished_of
+from ega_jax.report.runs import names_of, read_run
 from ega_jax.runtime import files
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies.summary import summarize
 
 logger = logging.getLogger(__name__)
 
-IMAGES = 6  # rows of Fig. 1
+IMAGES = 6  # of Fig. 1, 5 and 6
 LOOKED_AT = 32  # images of Fig. 4
 _DPI = 300
 
@@ -29,12 +30,14 @@ def figures(
 ) -> list[pathlib.Path]:
     """Writes the figures that a run or a study gives, into `figures` of its folder.
 
-    Of a study `curves` (Fig. 7). Of a run `gradients` (Fig. 1), beside those of the others; and
-    if it has an auxiliary batch norm `features` and `statistics` (Fig. 4).
+    Of a study `curves` (Fig. 7). Of a run `boxes` (Fig. 5) and `masks` (Fig. 6), or `maps` without
+    ground truth, if its evaluation kept images, and `gradients` (Fig. 1), each beside those of the
+    others; and if it has an auxiliary batch norm `features` and `statistics` (Fig. 4). A run that
+    was evaluated with the network of another one has no Fig. 1 and 4.
 
     Args:
       workdir: of the run or the study.
-      compare: workdirs of other runs of the same classes, for Fig. 1.
+      compare: workdirs of other runs of the same classes.
       config: the run's with other free fields, e.g. where its data are; None: the run's own.
 
     Returns:
@@ -51,13 +54,41 @@ def figures(
         made = {"curves": strength.curves(plan, summarize(plan, found, resamples=0))}
         paths = _save(folder / "figures", made)
     else:
-        networks = [load(workdir, config), *(load(other) for other in compare)]
-        paths = [_fig1(folder, networks)]
-        if AUX in networks[0].variables:
+        places = [workdir, *compare]
+        names = names_of(places)
+        paths = _fig5_and_6(folder, places, names)
+        networks = [
+            load(place, name, config if place == workdir else None)
+            for place, name in zip(places, names, strict=True)
+            if not _reads_another(place)
+        ]
+        if networks:
+            paths.append(_fig1(folder, networks))
+        if networks and networks[0].name == names[0] and AUX in networks[0].variables:
             paths += _fig4(folder, networks[0])
     for path in paths:
         logger.info("Figure: %s", path)
     return paths
+
+
+def _reads_another(workdir: str) -> bool:
+    """Says whether a run has results and no network of its own."""
+    folder = pathlib.Path(workdir)
+    return (folder / "results.json").exists() and not (folder / "checkpoints").exists()
+
+
+def _fig5_and_6(
+    folder: pathlib.Path, places: Sequence[str], names: Sequence[str]
+) -> list[pathlib.Path]:
+    lacking = [place for place in places if not (pathlib.Path(place) / gallery.FILE).exists()]
+    if lacking:
+        logger.warning(
+            "Fig. 5 and 6 are left out: %s kept no images; --mode=eval there keeps some.",
+            ", ".join(lacking),
+        )
+        return []
+    runs = [read_run(place, name) for place, name in zip(places, names, strict=True)]
+    return _save(folder / "figures", side_by_side.figures(runs, IMAGES))
 
 
 def _fig1(folder: pathlib.Path, networks: Sequence[Trained]) -> pathlib.Path:
