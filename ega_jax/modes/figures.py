@@ -92,17 +92,23 @@ def _fig5_and_6(
 
 
 def _fig1(folder: pathlib.Path, networks: Sequence[Trained]) -> pathlib.Path:
-    first = networks[0]
-    for other in networks[1:]:
-        sizes = [trained.config.data.crop_size for trained in (first, other)]
-        if other.class_names != first.class_names or sizes[0] != sizes[1]:
+    first, alike = networks[0], []
+    for other in networks:
+        if other.class_names != first.class_names:
             raise ConfigError(
-                f"--compare: {other.name} has other classes or images of another size than "
-                f"{first.name} ({sizes[1]} and {sizes[0]} pixels); choose runs on the same data"
+                f"--compare: {other.name} has other classes than {first.name}; choose runs on the "
+                "same data"
+            )
+        sizes = [trained.config.data.crop_size for trained in (other, first)]
+        if sizes[0] == sizes[1]:
+            alike.append(other)
+        else:
+            logger.warning(
+                "Fig. 1 is without %s, whose images have %d pixels and not %d.", other.name, *sizes
             )
     images = sample(first, IMAGES)
     path = folder / "figures" / "gradients.png"
-    drawing.save_png(path, gradients.sheet(networks, images["image"], images["label"]))
+    drawing.save_png(path, gradients.sheet(alike, images["image"], images["label"]))
     return path
 
 

@@ -98,11 +98,19 @@ def test_a_run_without_an_auxiliary_batch_norm(trained, images):
 
 def test_runs_that_do_not_compare(trained, monkeypatch, tmp_path):
     other = networks.Trained("pets", trained.config, ("cat", "dog"), trained.model, {})
-    monkeypatch.setattr(
-        mode, "load", lambda place, name, config=None: other if place == "b" else trained
-    )
-    with pytest.raises(ConfigError, match="--compare: pets has other classes or images of another"):
+    monkeypatch.setattr(mode, "load", lambda place, *rest: other if place == "b" else trained)
+    with pytest.raises(ConfigError, match="--compare: pets has other classes than tiny; choose"):
         mode.figures(str(tmp_path), ["b"])
+
+
+def test_a_run_of_images_of_another_size_has_no_column(trained, tmp_path, caplog):
+    config = trained.config.copy_and_resolve_references()
+    config.data.crop_size = 64
+    other = networks.Trained("large", config, trained.class_names, trained.model, {})
+    mode._fig1(tmp_path, [trained, other])
+    assert "Fig. 1 is without large, whose images have 64 pixels and not 32." in caplog.text
+    with Image.open(tmp_path / "figures" / "gradients.png") as sheet:
+        assert sheet.width == 2 * (160 + 4) + 4
 
 
 @pytest.fixture
