@@ -41,6 +41,11 @@ def fields(argv: Sequence[str]) -> list[str]:
     return [argument for argument in argv if _FIELD.match(argument)]
 
 
+def field_names(argv: Sequence[str]) -> list[str]:
+    """Returns the names of the fields of the config among the arguments of a command line."""
+    return [match[1] for argument in argv if (match := _FIELD.match(argument))]
+
+
 def without_fields(argv: Sequence[str]) -> list[str]:
     """Leaves out the fields of the config, which are flags only once there is a config."""
     return [argument for argument in argv if not _FIELD.match(argument)]

@@ -187,6 +187,8 @@ class Runner:
             return False
         if code == STOPPED:
             line = "told to stop; the same command goes on with it"
+        if code < 0:  # nothing that it said is the reason
+            line = f"ended by {signal.Signals(-code).name}; before that: {line or 'nothing'}"
         self._fail(one.run, line or f"ended with code {code}", outcome)
         return True
 
