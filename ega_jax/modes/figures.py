@@ -1,11 +1,11 @@
-"""`--mode=figures`: figures of the paper from runs and studies, as PNG and, for plots, SVG."""
+"""`--mode=figures`: figures of the paper from runs and studies, as PNG and SVG."""
 
 import io
 import logging
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import ml_collections
+from etils import epath
 from matplotlib.figure import Figure
 
 from ega_jax.evaluation import drawing, gallery
@@ -27,7 +27,7 @@ _DPI = 300
 
 def figures(
     workdir: str, compare: Sequence[str] = (), config: ml_collections.ConfigDict | None = None
-) -> list[pathlib.Path]:
+) -> list[epath.Path]:
     """Writes the figures that a run or a study gives, into `figures` of its folder.
 
     Of a study `curves` (Fig. 7). Of a run `boxes` (Fig. 5) and `masks` (Fig. 6), or `maps` without
@@ -46,7 +46,7 @@ def figures(
     Raises:
       ConfigError, CheckpointError, DataError, StudyError: there is nothing to draw; says why.
     """
-    folder = pathlib.Path(workdir)
+    folder = epath.Path(workdir)
     if (folder / "study.json").exists():
         if compare:
             raise ConfigError("--compare is for runs; the rows of a study are in one figure")
@@ -73,14 +73,14 @@ def figures(
 
 def _reads_another(workdir: str) -> bool:
     """Says whether a run has results and no network of its own."""
-    folder = pathlib.Path(workdir)
+    folder = epath.Path(workdir)
     return (folder / "results.json").exists() and not (folder / "checkpoints").exists()
 
 
 def _fig5_and_6(
-    folder: pathlib.Path, places: Sequence[str], names: Sequence[str]
-) -> list[pathlib.Path]:
-    lacking = [place for place in places if not (pathlib.Path(place) / gallery.FILE).exists()]
+    folder: epath.Path, places: Sequence[str], names: Sequence[str]
+) -> list[epath.Path]:
+    lacking = [place for place in places if not (epath.Path(place) / gallery.FILE).exists()]
     if lacking:
         logger.warning(
             "Fig. 5 and 6 are left out: %s kept no images; --mode=eval there keeps some.",
@@ -91,7 +91,7 @@ def _fig5_and_6(
     return _save(folder / "figures", side_by_side.figures(runs, IMAGES))
 
 
-def _fig1(folder: pathlib.Path, networks: Sequence[Trained]) -> pathlib.Path:
+def _fig1(folder: epath.Path, networks: Sequence[Trained]) -> epath.Path:
     first, alike = networks[0], []
     for other in networks:
         if other.class_names != first.class_names:
@@ -112,14 +112,14 @@ def _fig1(folder: pathlib.Path, networks: Sequence[Trained]) -> pathlib.Path:
     return path
 
 
-def _fig4(folder: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
+def _fig4(folder: epath.Path, trained: Trained) -> list[epath.Path]:
     images = sample(trained, LOOKED_AT)
     found = features.layers(trained, images["image"], images["label"])
     made = {"features": features.histograms(found), "statistics": features.statistics(found)}
     return _save(folder / "figures", made)
 
 
-def _save(folder: pathlib.Path, made: Mapping[str, Figure]) -> list[pathlib.Path]:
+def _save(folder: epath.Path, made: Mapping[str, Figure]) -> list[epath.Path]:
     paths = []
     for name, figure in made.items():
         for kind in ("png", "svg"):

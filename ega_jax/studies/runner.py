@@ -156,7 +156,7 @@ class Runner:
         try:
             return is_finished(run, self.folder), ""
         except ConfigError as error:
-            return False, str(error)
+            return False, " ".join(str(error).split())
 
     def _start(self, run: Run, slot: int) -> _Active:
         cores, environment = self.shares[slot]

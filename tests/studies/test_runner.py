@@ -163,7 +163,7 @@ def test_what_counts_as_finished(study, runs, tmp_path):
     with pytest.raises(ConfigError, match="is another run:\n  config.ega.epsilon: the run has 1.0"):
         runner.is_finished(other, tmp_path)
     outcome = runner.Runner(tmp_path, jobs=1).run([other])
-    assert "config.ega.epsilon: the run has 1.0" in outcome.failed["ega/0"]
+    assert "is another run: config.ega.epsilon: the run has 1.0" in outcome.failed["ega/0"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinities")
