@@ -183,7 +183,7 @@ class Runner:
             logger.info("%s has ended, after %.0f s.", name, time.monotonic() - one.began)
             return True
         line = last_words(self.folder / name / LOG, one.log_begins)
-        if " is in use by " in line:
+        if f"{self.folder / name} is in use by " in line:
             return False
         if code == STOPPED:
             line = "told to stop; the same command goes on with it"
