@@ -14,7 +14,7 @@ from ega_jax.studies import pages, search
 from ega_jax.studies.plan import Row, Study, StudyError
 from ega_jax.studies.runner import Outcome, Runner, is_finished
 from ega_jax.studies.runs import Run, runs_of
-from ega_jax.studies.summary import summarize
+from ega_jax.studies.summary import Line, summarize
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,7 @@ def study(
     runner = Runner(folder, jobs)
     files.write_json(folder / "study.json", plan.to_json())
     outcome = work.run(runner)
-    work.write(outcome.failed)
-    _show(folder)
+    _show(folder, plan, work.write(outcome.failed))
     if outcome.stopped:
         return STOPPED
     return 1 if outcome.failed else 0
@@ -163,7 +162,7 @@ class _Work:
         except (UserError, OSError) as error:
             logger.warning("The pages are not up to date: %s", error)
 
-    def write(self, failed: Mapping[str, str]) -> None:
+    def write(self, failed: Mapping[str, str]) -> list[Line]:
         """Writes the pages of all runs of the study that are finished, whoever trained them."""
         there = _on_disk(self.plan, self.folder)
         finished: dict[str, dict[int, pathlib.Path]] = {}
@@ -180,7 +179,9 @@ class _Work:
                 except ConfigError as error:
                     if run.name not in failed:
                         logger.warning("%s is not in the table: %s", run.name, error)
-        pages.write(self.folder, self.plan, summarize(self.plan, finished), failed)
+        lines = summarize(self.plan, finished)
+        pages.write(self.folder, self.plan, lines, failed)
+        return lines
 
 
 def finished_of(
@@ -204,12 +205,18 @@ def finished_of(
 
 def _only_pages(plan: Study | None, folder: pathlib.Path) -> int:
     plan, found = finished_of(folder, plan)
-    pages.write(folder, plan, summarize(plan, found), {})
-    _show(folder)
+    lines = summarize(plan, found)
+    pages.write(folder, plan, lines, {})
+    _show(folder, plan, lines)
     return 0
 
 
-def _show(folder: pathlib.Path) -> None:
+def _show(folder: pathlib.Path, plan: Study, lines: Sequence[Line]) -> None:
+    for title, metric in plan.metrics.items():
+        if any(line.seeds for line in lines) and not any(
+            line.cells[title].values for line in lines
+        ):
+            logger.warning("No run has test/%s, the column %s.", metric.figure, title)
     logger.info("%s", (folder / "study.md").read_text(encoding="utf-8").rstrip())
     logger.info("Pages: %s", folder / "study.html")
 

@@ -18,10 +18,10 @@ from ega_jax.modes import study as mode
 from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies import runner
-from ega_jax.studies.plan import Choice, Search, StudyError
+from ega_jax.studies.plan import Choice, Metric, Search, StudyError
 from tests.helpers import scored_splits
 from tests.helpers.runs import TINY
-from tests.helpers.study_runs import THRESHOLDS, leave, leave_scored, two_rows
+from tests.helpers.study_runs import METRICS, THRESHOLDS, leave, leave_scored, two_rows
 
 SCORES = scored_splits.score(scored_splits.make(images=5), range(5), THRESHOLDS)
 
@@ -176,6 +176,13 @@ def test_the_table_of_copied_folders(study, copied):
     assert (again / "study.md").read_text() == (copied / "study.md").read_text()
     ega = [row for row in made if row["row"] == "ega"]
     assert all(float(row["low"]) <= float(row["high"]) for row in ega)
+
+
+def test_a_column_that_no_run_has(study, copied, caplog):
+    wrong = dataclasses.replace(study, metrics={**METRICS, "CorLoc": Metric("best/corloc")})
+    assert mode.study(wrong, str(copied), jobs=0) == 0
+    warnings = [r.message for r in caplog.records if r.message.startswith("No run has")]
+    assert warnings == ["No run has test/best/corloc, the column CorLoc."]
 
 
 def test_folders_without_a_study(study, tmp_path):
