@@ -25,17 +25,14 @@ SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     """A finished run of some steps: its workdir, to be copied rather than changed, and results."""
-    import jax
-
     from ega_jax.modes import train
+    from tests.helpers.compilation import quick
     from tests.helpers.runs import tiny
 
     workdir = tmp_path_factory.mktemp("tiny_run")
     # To the bit what the program computes, also if a module of `quick_compilation` asks first.
-    quick = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    results = train.train(tiny(profile=2), str(workdir))
-    jax.config.update("jax_disable_most_optimizations", quick)
+    with quick(False):
+        results = train.train(tiny(profile=2), str(workdir))
     return workdir, results
 
 
@@ -56,11 +53,10 @@ def shared_data() -> pathlib.Path:
 @pytest.fixture(scope="module")
 def quick_compilation():
     """Halves compile times: XLA's own passes run as ever, LLVM's costly ones do not."""
-    import jax
+    from tests.helpers.compilation import quick
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with quick():
+        yield
 
 
 @pytest.fixture

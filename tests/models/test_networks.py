@@ -77,7 +77,10 @@ def test_equals_the_plain_network(tmp_path, name, table, options, scaling, chann
     network = NETWORKS[name](num_classes=CLASSES, input_scaling=scaling, **options)
     size = 227 if name == "alexnet" else 224
     head_batch_norm = network.batch_norm and network.head_batch_norm
-    state = plain_states.draw(plain_states.STATE[table](), seed=0)
+    # Without what is cut off: VGG's and AlexNet's dense layers are most of their files.
+    shapes = plain_states.STATE[table]().items()
+    kept = {tensor: shape for tensor, shape in shapes if not tensor.startswith(network.cut)}
+    state = plain_states.draw(kept, seed=0)
     head = plain_states.draw(
         plain_states.head_state(channels, CLASSES, network.head_convs, head_batch_norm), seed=1
     )

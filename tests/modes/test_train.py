@@ -26,8 +26,16 @@ from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.memory import OutOfMemoryError
 from ega_jax.training import progress
 from tests.helpers import plain_states
+from tests.helpers.compilation import quick
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import TINY, final_arrays, tiny
+
+
+@pytest.fixture
+def quickly():
+    """For what is not compared with other runs bit for bit."""
+    with quick():
+        yield
 
 
 def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
@@ -216,7 +224,7 @@ def test_damaged_checkpoint_is_refused_and_an_older_one_can_be_chosen(tmp_path, 
     assert final_arrays(tmp_path) == final_arrays(original)
 
 
-def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp_path):
+def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp_path, quickly):
     config = tiny(
         **{"optimizer.learning_rate": 1e18, "model.batch_norm": False, "checkpoint.every_steps": 1}
     )
@@ -244,7 +252,7 @@ def test_impossible_config_is_found_before_anything_is_written(tmp_path, fields,
     assert not (tmp_path / "run").exists()
 
 
-def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch):
+def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch, quickly):
     """The whole way, at a rate that does not blow rounding up."""
     calm = tiny(**{"model.width": 0.06, "optimizer.learning_rate": 0.01, "steps": 4})
     four = train.train(calm, str(tmp_path / "four"))
@@ -325,7 +333,7 @@ def narrow_weights(path, width):
     return state
 
 
-def test_starts_from_pretrained_weights(tmp_path):
+def test_starts_from_pretrained_weights(tmp_path, quickly):
     weights = tmp_path / "weights.safetensors"
     state = narrow_weights(weights, TINY["model.width"])
     config = tiny(**{"model.pretrained": str(weights), "steps": 2, "eval.every_epochs": 0.0})

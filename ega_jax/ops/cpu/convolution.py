@@ -166,7 +166,7 @@ def _plain_kernel_gradient(
 # has up to `_COLOURS` channels and where it has more.
 _COLOURS, _COLUMNS_OF_COLOURS, _COLUMNS = 4, 32, 24
 # From so many channels on either side and so many pixels, the kernel's gradient is summed up from
-# products of shifted images.
+# products of shifted images; that of a single pixel always is one product.
 _WIDE, _LARGE = 64, 14 * 14
 
 
@@ -214,7 +214,8 @@ def _cpu_kernel_gradient(
     depthwise = groups > 1 and groups == x.shape[3] == gradient.shape[3]
     wide = groups == 1 and min(x.shape[3], gradient.shape[3]) >= _WIDE
     large = gradient.shape[1] * gradient.shape[2] >= _LARGE
-    if not depthwise and not (wide and large):
+    pointwise = groups == 1 and size == (1, 1)
+    if not (depthwise or pointwise or (wide and large)):
         return _plain_kernel_gradient(
             x, gradient, size=size, strides=strides, padding=padding, groups=groups
         )

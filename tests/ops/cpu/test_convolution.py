@@ -28,6 +28,7 @@ CASES = {
     "sides apart": ((9, 10), 4, 5, (3, 5), {"padding": ((0, 1), (3, 1))}),
     "more padding than kernel": ((6, 8), 3, 4, (3, 3), {"padding": ((3, 3), (4, 4))}),
     "no kernel to speak of": ((6, 8), 3, 4, (1, 1), {}),
+    "a single pixel, strides": ((5, 6), 7, 3, (1, 1), {"strides": (2, 2)}),
     "across": ((6, 8), 4, 4, (1, 7), {"padding": ((0, 0), (3, 3))}),
     "strides": ((9, 9), 3, 8, (3, 3), {"strides": (2, 2), "padding": ((1, 1), (1, 1))}),
     "wide and large": ((14, 14), 64, 64, (3, 3), {"padding": ((1, 1), (1, 1))}),
