@@ -18,10 +18,10 @@ from tests.helpers.scored_splits import SIZE
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two runs that were evaluated on one split, without networks; the maps are the same."""
-    for name in ("cam", "ega"):
+    """Two runs with maps of their own that were evaluated on one split, without networks."""
+    for seed, name in enumerate(("cam", "ega")):
         (tmp_path / name).mkdir()
-        evaluated(tmp_path / name)
+        evaluated(tmp_path / name, answers=seed)
     return tmp_path / "cam", tmp_path / "ega"
 
 
@@ -48,14 +48,14 @@ def test_boxes_are_those_of_the_evaluator(folders):
     grid = np.array(figure.axes).reshape(3, 3)
     assert [line[0].get_ylabel() for line in grid] == ["", "cam", "ega"]
     kept = read_run(folders[0]).kept
-    source, maps = evaluated(folders[0])
+    (source, cam), (_, ega) = (evaluated(folder, answers=i) for i, folder in enumerate(folders))
     for column, place in enumerate((0, 12, 24)):  # 25 were kept, all of them with an object
         index = int(kept["image_ids"][place])
         truths = localization.scale_boxes(source.boxes[index], source.image_sizes[index], SIZE)
         assert grid[0, column].get_xlabel() == source.class_names[source.labels[index]]
         inside = (truths + [0, 0, 1, 1]) / SIZE
         np.testing.assert_allclose(corners(grid[0, column]), inside, atol=1e-6)
-        for line, threshold in ((grid[1], 0.2), (grid[2], 0.6)):
+        for line, maps, threshold in ((grid[1], cam, 0.2), (grid[2], ega, 0.6)):
             box = localization.largest_box(maps[index], threshold, (SIZE, SIZE))
             *drawn, last = corners(line[column])
             np.testing.assert_allclose(drawn, inside, atol=1e-6)
