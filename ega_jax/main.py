@@ -12,7 +12,7 @@
 | `report` | writes `report.html` of a run that was evaluated | `--workdir` |
 | `compile` | compiles the steps for TPUs that are not here | `--config`, `--topology` |
 | `study` | trains the runs of a table that are missing, and writes the table | `--config` |
-| `figures` | draws the paper's Fig. 1 and 4 of runs, its Fig. 7 of a study | `--workdir` |
+| `figures` | draws the paper's Fig. 1, 4, 5 and 6 of runs, its Fig. 7 of a study | `--workdir` |
 | `export` | writes the network as a file that needs JAX alone | `--workdir` or `--config` |
 """
 

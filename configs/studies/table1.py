@@ -3,7 +3,8 @@
     python -m ega_jax.main --mode=study --config=configs/studies/table1.py --workdir=OUT \
         --config.data.root=CUB --config.data.metadata=CUB/metadata
 
-After the colon `inception_v3`: the authors' GoogLeNet.
+After the colon `inception_v3`: the authors' GoogLeNet. The localization error of GoogLeNet-EGA is
+54.26 in the paper's tables and 57.26 in its text; here it is that of the tables.
 """
 
 from configs.studies import paper

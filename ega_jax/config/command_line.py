@@ -41,6 +41,11 @@ def fields(argv: Sequence[str]) -> list[str]:
     return [argument for argument in argv if _FIELD.match(argument)]
 
 
+def field_names(argv: Sequence[str]) -> list[str]:
+    """Returns the names of the fields of the config among the arguments of a command line."""
+    return [match[1] for argument in argv if (match := _FIELD.match(argument))]
+
+
 def without_fields(argv: Sequence[str]) -> list[str]:
     """Leaves out the fields of the config, which are flags only once there is a config."""
     return [argument for argument in argv if not _FIELD.match(argument)]
@@ -60,8 +65,8 @@ def with_config_of_run(
     Raises:
       ConfigError, CheckpointError: there is no such run, or what it says is unreadable.
     """
-    if mode == "figures" and workdir and pathlib.Path(workdir, "study.json").exists():
-        return list(argv)  # of a study, which is no run
+    if mode == "figures" and workdir and not _is_run(pathlib.Path(workdir)):
+        return list(argv)
     of_runs = ("train", "eval", "predict", "annotate", "figures", "export")
     if mode not in of_runs or not (workdir or checkpoint):
         return list(argv)
@@ -70,3 +75,10 @@ def with_config_of_run(
     if mode == "train" and not (checkpoint or store.exists(workdir)):
         return list(argv)  # nothing to go on with: it takes a recipe
     return [argv[0], f"--config={SAVED}:{store.find_run(workdir, checkpoint)}", *argv[1:]]
+
+
+def _is_run(folder: pathlib.Path) -> bool:
+    """Says no to the folder of a study, and to one of results alone, of another run's network."""
+    if (folder / "study.json").exists():
+        return False
+    return (folder / "config.json").exists() or not (folder / "results.json").exists()

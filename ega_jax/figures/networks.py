@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -40,11 +39,14 @@ class Trained:
     variables: dict[str, Any]
 
 
-def load(workdir: str | os.PathLike, given: ml_collections.ConfigDict | None = None) -> Trained:
+def load(
+    workdir: str | os.PathLike, name: str, given: ml_collections.ConfigDict | None = None
+) -> Trained:
     """Reads the network of a run.
 
     Args:
       workdir: of the run.
+      name: for captions.
       given: the run's config with other free fields; None: as the run has it.
 
     Raises:
@@ -68,7 +70,7 @@ def load(workdir: str | os.PathLike, given: ml_collections.ConfigDict | None = N
         partial=True,
     )
     variables = {"params": saved["params"], **saved["model_state"]}
-    return Trained(_name(workdir), config, run.class_names, model, variables)
+    return Trained(name, config, run.class_names, model, variables)
 
 
 def sample(trained: Trained, number: int) -> dict[str, np.ndarray]:
@@ -92,12 +94,6 @@ def sample(trained: Trained, number: int) -> dict[str, np.ndarray]:
     size = trained.config.data.crop_size
     (batch,) = eval_batches(source, batch_size=len(source), image_size=size)
     return {name: np.asarray(batch[name]) for name in ("image", "label")}
-
-
-def _name(workdir: str | os.PathLike) -> str:
-    """Names a run by its folder, one of a study by row and seed."""
-    parts = pathlib.Path(workdir).parts
-    return "/".join(parts[-2:] if parts[-1].isdigit() else parts[-1:])
 
 
 def as_floats(images: np.ndarray) -> jax.Array:

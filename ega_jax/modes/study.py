@@ -6,14 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from ega_jax.config import store
+from ega_jax.config.command_line import field_names as given_fields
 from ega_jax.runtime import files
 from ega_jax.runtime.distributed import STOPPED
-from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.errors import ConfigError, UserError
 from ega_jax.studies import pages, search
 from ega_jax.studies.plan import Row, Study, StudyError
 from ega_jax.studies.runner import Outcome, Runner, is_finished
 from ega_jax.studies.runs import Run, runs_of
-from ega_jax.studies.summary import summarize
+from ega_jax.studies.summary import Line, summarize
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +49,16 @@ def study(
     folder = _folder(workdir)
     if plan is None:
         return _only_pages(None, folder)
-    files.write_json(folder / "study.json", plan.to_json())
-    if jobs == 0:
-        return _only_pages(plan, folder)
+    _refuse_another(plan, folder)
     work = _Work(plan, folder, rows, seeds, given)
-    outcome = work.run(Runner(folder, jobs))
-    work.write(outcome.failed)
-    _show(folder)
+    if jobs == 0:
+        code = _only_pages(plan, folder)
+        files.write_json(folder / "study.json", plan.to_json())
+        return code
+    runner = Runner(folder, jobs)
+    files.write_json(folder / "study.json", plan.to_json())
+    outcome = work.run(runner)
+    _show(folder, plan, work.write(outcome.failed))
     if outcome.stopped:
         return STOPPED
     return 1 if outcome.failed else 0
@@ -104,12 +108,16 @@ class _Work:
         self.plan, self.folder, self.given = plan, folder, tuple(given)
         self.rows = _rows(plan, rows)
         self.seeds = _seeds(plan, seeds)
+        _check_given(plan, self.given)
+        for row in plan.rows:
+            search.chosen(plan, row, folder)  # a setting of another search is refused
         for run in [*self.trials()[:1], *self.runs({row.name: {} for row in self.rows})]:
             run.config()  # what is wrong with a recipe or a field is said at once
 
-    def trials(self) -> list[Run]:
-        """Lists the runs that try settings."""
-        every = [search.trials(self.plan, row, self.folder, self.given) for row in self.rows]
+    def trials(self, rows: Sequence[Row] | None = None) -> list[Run]:
+        """Lists the runs that try settings, for all rows or for some."""
+        chosen = self.rows if rows is None else rows
+        every = [search.trials(self.plan, row, self.folder, self.given) for row in chosen]
         return [run for runs in every for run in runs]
 
     def choose(self, failed: Mapping[str, str]) -> tuple[dict[str, search.Setting], dict[str, str]]:
@@ -136,15 +144,25 @@ class _Work:
 
     def run(self, runner: Runner) -> Outcome:
         """Tries settings, chooses them, trains all seeds with them; writes the pages meanwhile."""
-        tried = runner.run(self.trials())
+        known, _ = self.choose({})
+        tried = runner.run(self.trials([row for row in self.rows if row.name not in known]))
         settings, refused = self.choose(tried.failed)
-        failed = tried.failed | refused
+        # Of a row with a setting, the other trials have had their say: they have lost.
+        kept = {name: x for name, x in tried.failed.items() if name.split("/")[0] not in settings}
+        failed = kept | refused
         if tried.stopped:
             return Outcome(failed, stopped=True)
-        ended = runner.run(self.runs(settings), lambda run: self.write(failed))
+        ended = runner.run(self.runs(settings), lambda run: self._write_meanwhile(failed))
         return Outcome(failed | ended.failed, ended.stopped)
 
-    def write(self, failed: Mapping[str, str]) -> None:
+    def _write_meanwhile(self, failed: Mapping[str, str]) -> None:
+        """Writes the pages while runs go on, which a page that cannot be written must not end."""
+        try:
+            self.write(failed)
+        except (UserError, OSError) as error:
+            logger.warning("The pages are not up to date: %s", error)
+
+    def write(self, failed: Mapping[str, str]) -> list[Line]:
         """Writes the pages of all runs of the study that are finished, whoever trained them."""
         there = _on_disk(self.plan, self.folder)
         finished: dict[str, dict[int, pathlib.Path]] = {}
@@ -161,7 +179,9 @@ class _Work:
                 except ConfigError as error:
                     if run.name not in failed:
                         logger.warning("%s is not in the table: %s", run.name, error)
-        pages.write(self.folder, self.plan, summarize(self.plan, finished), failed)
+        lines = summarize(self.plan, finished)
+        pages.write(self.folder, self.plan, lines, failed)
+        return lines
 
 
 def finished_of(
@@ -185,12 +205,18 @@ def finished_of(
 
 def _only_pages(plan: Study | None, folder: pathlib.Path) -> int:
     plan, found = finished_of(folder, plan)
-    pages.write(folder, plan, summarize(plan, found), {})
-    _show(folder)
+    lines = summarize(plan, found)
+    pages.write(folder, plan, lines, {})
+    _show(folder, plan, lines)
     return 0
 
 
-def _show(folder: pathlib.Path) -> None:
+def _show(folder: pathlib.Path, plan: Study, lines: Sequence[Line]) -> None:
+    for title, metric in plan.metrics.items():
+        if any(line.seeds for line in lines) and not any(
+            line.cells[title].values for line in lines
+        ):
+            logger.warning("No run has test/%s, the column %s.", metric.figure, title)
     logger.info("%s", (folder / "study.md").read_text(encoding="utf-8").rstrip())
     logger.info("Pages: %s", folder / "study.html")
 
@@ -201,7 +227,7 @@ def _on_disk(plan: Study, folder: pathlib.Path) -> dict[str, dict[int, pathlib.P
         row.name: {
             int(path.parent.name): path.parent
             for path in sorted((folder / row.name).glob("*/results.json"))
-            if path.parent.name.isdigit()
+            if path.parent.name.isascii() and path.parent.name.isdigit()
         }
         for row in plan.rows
     }
@@ -223,7 +249,29 @@ def _saved(folder: pathlib.Path) -> Study:
     try:
         return Study.from_json(store.read_json(path))
     except StudyError as error:
-        raise StudyError(f"{path}: {error}") from error
+        raise StudyError(f"{path}: {error}; remove it, or give another --workdir") from error
+
+
+def _refuse_another(plan: Study, folder: pathlib.Path) -> None:
+    """Refuses the folder of another study, whose table would be replaced."""
+    if (folder / "study.json").exists() and (title := _saved(folder).title) != plan.title:
+        raise StudyError(
+            f"{folder} is the folder of another study, {title!r}; choose another --workdir, or "
+            "remove its study.json"
+        )
+
+
+def _check_given(plan: Study, given: Sequence[str]) -> None:
+    """Refuses fields that would make runs alike which the study means to be different."""
+    searched = {name for row in plan.rows for name in plan.space(row)}
+    for name in given_fields(given):
+        if name == "seed":
+            raise StudyError("config.seed is what the study's seeds are for; say --seeds")
+        if name in searched:
+            raise StudyError(f"config.{name} is what the study searches; leave it out")
+        values = {repr(row.fields[name]) for row in plan.rows if name in row.fields}
+        if len(values) > 1:
+            raise StudyError(f"config.{name} is what the study's rows vary; leave it out")
 
 
 def _rows(plan: Study, names: Sequence[str]) -> list[Row]:
@@ -234,6 +282,6 @@ def _rows(plan: Study, names: Sequence[str]) -> list[Row]:
 
 
 def _seeds(plan: Study, seeds: Sequence[str]) -> tuple[int, ...]:
-    if odd := [seed for seed in seeds if not seed.isdigit()]:
+    if odd := [seed for seed in seeds if not (seed.isascii() and seed.isdigit())]:
         raise StudyError(f"--seeds={odd[0]}: seeds are whole numbers from 0")
     return tuple(dict.fromkeys(int(seed) for seed in seeds)) or plan.seeds

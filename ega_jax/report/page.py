@@ -11,7 +11,7 @@ from etils import epath
 
 from ega_jax.report import charts, figures
 from ega_jax.report.pictures import pictures
-from ega_jax.report.runs import Reported, read_run
+from ega_jax.report.runs import Reported, names_of, read_run
 from ega_jax.runtime import files
 from ega_jax.runtime.errors import ConfigError
 
@@ -40,24 +40,12 @@ def write_report(workdir: str | os.PathLike, other: str | os.PathLike | None = N
       ConfigError: Jinja2 is missing, a run was not evaluated, or the two have no image in common.
     """
     places = [workdir] if other is None else [workdir, other]
-    names = _names(places)
-    if len(set(names)) < len(names):
-        raise ConfigError(f"--compare={other}: is the same run; give the workdir of another one")
+    names = names_of(places)
     runs = [read_run(place, name) for place, name in zip(places, names, strict=True)]
     name = "report.html" if other is None else f"compare_{names[1].replace('/', '_')}.html"
     path = epath.Path(workdir) / name
     write_page(path, "report", context(runs), ["pixels.js", "address.js", "gallery.js"])
     return path
-
-
-def _names(places: Sequence[str | os.PathLike]) -> list[str]:
-    """Names folders by as many of their last parts as tell them apart."""
-    parts = [os.path.abspath(os.fspath(place)).split(os.sep) for place in places]
-    for number in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(one[-number:]) for one in parts]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def context(runs: Sequence[Reported]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ega_jax.evaluation import gallery
-from ega_jax.report.runs import Reported
-from ega_jax.runtime.errors import ConfigError
+from ega_jax.report.runs import Reported, images_in_common
 
 
 def pictures(runs: Sequence[Reported]) -> dict[str, Any] | None:
@@ -28,24 +27,16 @@ def pictures(runs: Sequence[Reported]) -> dict[str, Any] | None:
     Raises:
       ConfigError: the runs have no image in common.
     """
-    kept = [run.kept for run in runs]
-    if not all(one is not None and len(one["image_ids"]) for one in kept):
+    chosen = images_in_common(runs)
+    if chosen is None:
         return None
-    places = [{name: i for i, name in enumerate(one["image_ids"].tolist())} for one in kept]
-    ids = [name for name in places[0] if all(name in other for other in places[1:])]
-    if not ids:
-        raise ConfigError(
-            f"{' and '.join(run.name for run in runs)} have no image in common; compare runs that "
-            "were evaluated on the same split"
-        )
-    chosen = [[place[name] for name in ids] for place in places]
-    first, rows = kept[0], chosen[0]
+    first, rows = runs[0].kept, chosen[0]
     thumbnails = gallery.split_ragged(first, "thumbnails")
     masks = gallery.split_ragged(first, "masks") if "masks" in first else None
     images = []
-    for name, row in zip(ids, rows, strict=True):
+    for row in rows:
         image = {
-            "id": name,
+            "id": first["image_ids"][row].item(),
             "label": first["class_names"][first["labels"][row]].item(),
             "size": first["sizes"][row].tolist(),
             "object": bool(first["has_object"][row]),
@@ -68,7 +59,7 @@ def _of_run(run: Reported, rows: Sequence[int]) -> dict[str, Any]:
         "name": run.name,
         "mapSize": int(kept["map_size"]),
         "thresholds": thresholds.tolist(),
-        "start": int(np.abs(thresholds - _threshold(run)).argmin()),
+        "start": int(np.abs(thresholds - run.threshold).argmin()),
         "maps": [_text(maps[row].tobytes()) for row in rows],
     }
     if "predictions" in kept:
@@ -83,13 +74,6 @@ def _of_run(run: Reported, rows: Sequence[int]) -> dict[str, Any]:
         truths = gallery.split_ragged(kept, "truths")
         result["truths"] = [truths[row].tolist() for row in rows]
     return result
-
-
-def _threshold(run: Reported) -> float:
-    """Returns the threshold carried over from validation, or the fixed one."""
-    split = run.results.get(run.splits[0], {}) if run.splits else {}
-    figures = split.get("val") or split.get("fixed") or {}
-    return figures.get("threshold", run.results["config"]["eval"]["threshold"])
 
 
 def _boxes(largest: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,7 +48,7 @@ def free_bytes(folder: str | os.PathLike) -> int | None:
 
 def _write(path: epath.Path, parts: Iterable[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f".{path.name}.tmp"
+    aside = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"  # others may write it, too
     try:
         with aside.open("wb") as file:
             for part in parts:

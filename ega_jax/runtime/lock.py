@@ -15,6 +15,9 @@ from etils import epath
 from ega_jax.runtime import distributed
 from ega_jax.runtime.errors import UserError
 
+# Seconds between tries to take a lock: `holder` has it for a moment when it asks.
+_PAUSES = (0.02, 0.1)
+
 
 class WorkdirInUseError(UserError):
     """Another process trains in the workdir; names it."""
@@ -64,10 +67,14 @@ def holder(workdir: str | os.PathLike) -> str:
 
 def _take(file: IO[str]) -> str:
     """Locks a file and writes into it who did; returns who holds it if that fails."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _holder(file)
+    for pause in (*_PAUSES, None):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if pause is None:
+                return _holder(file)
+            time.sleep(pause)
     file.truncate(0)
     me = {
         "process": os.getpid(),

@@ -65,7 +65,7 @@ def write(
 def lay_out(study: Study, lines: Sequence[Line], failed: Mapping[str, str]) -> list[Table]:
     """Puts a study into tables: figures, comparisons with baselines, and what failed."""
     costs = [title for title in COSTS if any(title in line.costs for line in lines)]
-    number = max((len(line.seeds) for line in lines), default=0)
+    number = max(len(study.seeds), *(len(line.seeds) for line in lines))
     note = "In percent, mean ± standard deviation over seeds."
     if any(line.row.published for line in lines):
         note += f" In brackets: published ({study.source}), and how far the mean is from it."
@@ -158,7 +158,7 @@ def as_html(title: str, tables: Sequence[Table]) -> str:
 
 
 def _name(line: Line, number: int) -> str:
-    """Names a row, and says how many seeds it has where others have more."""
+    """Names a row, and says how many seeds it has where the study or another row has more."""
     lacking = f"\n({len(line.seeds)} of {number} seeds)" if len(line.seeds) < number else ""
     return line.row.title + (lacking if line.row.recipe else "")
 

@@ -49,18 +49,47 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A field is one of these values."""
+    """A field is one of these values.
+
+    Raises:
+      StudyError: there are none.
+    """
 
     values: tuple
+
+    def __post_init__(self) -> None:
+        """Checks that there is something to choose from."""
+        if not self.values:
+            raise StudyError("a Choice needs values")
+
+    def has(self, value: Any) -> bool:
+        """Says whether it is one of the values."""
+        return value in self.values
 
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """A field is drawn from [low, high]; with `log`, its logarithm is uniform."""
+    """A field is drawn from [low, high]; with `log`, its logarithm is uniform.
+
+    Raises:
+      StudyError: nothing lies between, or `low` has no logarithm.
+    """
 
     low: float
     high: float
     log: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks that something can be drawn."""
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise StudyError(
+                f"Uniform({self.low}, {self.high}, log={self.log}): low is below high, and above 0 "
+                "with log"
+            )
+
+    def has(self, value: Any) -> bool:
+        """Says whether a value can be drawn."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 Space = Mapping[str, Choice | Uniform]
@@ -79,6 +108,11 @@ class Search:
     space: Space
     trials: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the number of trials."""
+        if self.trials is not None and self.trials < 1:
+            raise StudyError(f"trials={self.trials}: a search needs at least one")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +168,9 @@ class Study:
     def __post_init__(self) -> None:
         """Checks the names."""
         names = [row.name for row in self.rows]
+        for kind in ("rows", "metrics", "seeds"):
+            if not getattr(self, kind):
+                raise StudyError(f"{self.title}: a study needs {kind}")
         _refuse_twice("row", names)
         _refuse_twice("seed", self.seeds)
         if bad := [seed for seed in self.seeds if not isinstance(seed, int) or seed < 0]:

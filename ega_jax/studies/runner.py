@@ -156,7 +156,7 @@ class Runner:
         try:
             return is_finished(run, self.folder), ""
         except ConfigError as error:
-            return False, str(error)
+            return False, " ".join(str(error).split())
 
     def _start(self, run: Run, slot: int) -> _Active:
         cores, environment = self.shares[slot]
@@ -183,10 +183,12 @@ class Runner:
             logger.info("%s has ended, after %.0f s.", name, time.monotonic() - one.began)
             return True
         line = last_words(self.folder / name / LOG, one.log_begins)
-        if " is in use by " in line:
+        if f"{self.folder / name} is in use by " in line:
             return False
         if code == STOPPED:
             line = "told to stop; the same command goes on with it"
+        if code < 0:  # nothing that it said is the reason
+            line = f"ended by {signal.Signals(-code).name}; before that: {line or 'nothing'}"
         self._fail(one.run, line or f"ended with code {code}", outcome)
         return True
 

@@ -20,7 +20,7 @@ from ega_jax.config import store
 from ega_jax.evaluation import score_files
 from ega_jax.runtime import files
 from ega_jax.runtime.errors import ConfigError
-from ega_jax.studies.plan import Choice, Row, Search, Space, Study, StudyError
+from ega_jax.studies.plan import Choice, Row, Search, Space, Study, StudyError, Uniform
 from ega_jax.studies.runner import is_finished
 from ega_jax.studies.runs import Run, trial_of
 from ega_jax.training.progress import NOT_FINITE
@@ -57,9 +57,16 @@ def chosen(study: Study, row: Row, folder: pathlib.Path) -> Setting | None:
         return None
     known = store.read_json(path)
     try:
-        return {name: _value(value) for name, value in known["setting"].items()}
+        setting = {name: _value(value) for name, value in known["setting"].items()}
     except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path} holds no setting; remove it") from error
+    space = study.space(row)
+    if setting.keys() != space.keys() or not all(space[n].has(v) for n, v in setting.items()):
+        raise StudyError(
+            f"{path} holds a setting that the study does not try (any more): {setting}; remove "
+            f"{path.parent} to search once more"
+        )
+    return setting
 
 
 def choose(
@@ -139,8 +146,15 @@ def _draw(search: Search, space: Space, folder: pathlib.Path) -> list[Setting]:
     optuna, opened = _journal(folder)
     while len(opened.trials) < search.trials:
         opened.ask()
+    wanted = {name: _distribution(optuna, values) for name, values in space.items()}
     settings: list[Setting] = []
     for number, known in enumerate(opened.trials[: search.trials]):
+        lacking = known.state.is_finished() and wanted.keys() - known.distributions.keys()
+        if lacking or any(wanted.get(name) != d for name, d in known.distributions.items()):
+            raise StudyError(
+                f"{folder} holds settings of another search; remove it, or give the study the "
+                "ranges that it had"
+            )
         trial = optuna.trial.Trial(opened, known._trial_id)
         setting: Setting = {}
         for place, (name, values) in enumerate(space.items()):
@@ -154,6 +168,13 @@ def _draw(search: Search, space: Space, folder: pathlib.Path) -> list[Setting]:
                 setting[name] = trial.suggest_float(name, values.low, values.high, log=values.log)
         settings.append(setting)
     return settings
+
+
+def _distribution(optuna: Any, values: Choice | Uniform) -> Any:
+    """Returns how the journal describes what a field is drawn from."""
+    if isinstance(values, Choice):
+        return optuna.distributions.IntDistribution(0, len(values.values) - 1)
+    return optuna.distributions.FloatDistribution(values.low, values.high, log=values.log)
 
 
 def _journal(folder: pathlib.Path) -> tuple[Any, Any]:

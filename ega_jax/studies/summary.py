@@ -147,8 +147,8 @@ def _interval(
 def _resampled(
     folder: pathlib.Path, resamples: int, seed: int
 ) -> tuple[str, dict[str, np.ndarray]] | None:
-    """Returns the images of a run and its figures in resamples of them; None if it has no file."""
-    if not (folder / "scores_test.npz").exists():
+    """Returns the images of a run and its figures in resamples of them; None without its files."""
+    if not all((folder / name).exists() for name in ("scores_test.npz", "per_image_test.csv")):
         return None
     written = (folder / "results.json").stat().st_mtime  # once for all tables of a process
     return _resample(os.fspath(folder), written, resamples, seed)

@@ -18,7 +18,7 @@ from tests.helpers.study_runs import leave, two_rows
 
 @pytest.fixture(scope="module")
 def trained(tiny_run):
-    return networks.load(tiny_run[0])
+    return networks.load(tiny_run[0], "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +30,6 @@ def test_a_run_has_both_batch_norms_and_test_images(trained, images):
     assert {"params", "batch_stats", "batch_stats_aux"} == trained.variables.keys()
     assert images["image"].shape == (3, 32, 32, 3) and images["image"].dtype == np.uint8
     assert len(networks.sample(trained, 99)["label"]) == 10  # there are no more
-
-
-def test_names():
-    assert networks._name("runs/quickstart") == "quickstart"
-    assert networks._name("runs/creatures/ega/0") == "ega/0"
 
 
 class Linear:
@@ -86,7 +81,8 @@ def test_figures_of_a_run(tiny_run, tmp_path):
     shutil.copytree(tiny_run[0], run)
     made = mode.figures(str(run), [str(tiny_run[0])])
     assert {path.name for path in made} == {
-        *("gradients.png", "features.png", "features.svg", "statistics.png", "statistics.svg"),
+        *("boxes.png", "boxes.svg", "masks.png", "masks.svg", "gradients.png"),
+        *("features.png", "features.svg", "statistics.png", "statistics.svg"),
     }
     with Image.open(run / "figures" / "gradients.png") as sheet:
         assert sheet.width == 3 * (160 + 4) + 4 and sheet.height == 6 * (160 + 18 + 4) + 4
@@ -102,9 +98,19 @@ def test_a_run_without_an_auxiliary_batch_norm(trained, images):
 
 def test_runs_that_do_not_compare(trained, monkeypatch, tmp_path):
     other = networks.Trained("pets", trained.config, ("cat", "dog"), trained.model, {})
-    monkeypatch.setattr(mode, "load", lambda place, config=None: other if place == "b" else trained)
-    with pytest.raises(ConfigError, match="--compare: pets has other classes or images of another"):
+    monkeypatch.setattr(mode, "load", lambda place, *rest: other if place == "b" else trained)
+    with pytest.raises(ConfigError, match="--compare: pets has other classes than tiny; choose"):
         mode.figures(str(tmp_path), ["b"])
+
+
+def test_a_run_of_images_of_another_size_has_no_column(trained, tmp_path, caplog):
+    config = trained.config.copy_and_resolve_references()
+    config.data.crop_size = 64
+    other = networks.Trained("large", config, trained.class_names, trained.model, {})
+    mode._fig1(tmp_path, [trained, other])
+    assert "Fig. 1 is without large, whose images have 64 pixels and not 32." in caplog.text
+    with Image.open(tmp_path / "figures" / "gradients.png") as sheet:
+        assert sheet.width == 2 * (160 + 4) + 4
 
 
 @pytest.fixture

@@ -14,12 +14,22 @@ from tests.helpers.scored_splits import make, score
 THRESHOLDS = localization.thresholds(0.01)
 
 
-def evaluated(folder: pathlib.Path, seed: int = 0, number: int = 25, classify: bool = True, **kind):
+def evaluated(
+    folder: pathlib.Path,
+    seed: int = 0,
+    number: int = 25,
+    classify: bool = True,
+    answers: int | None = None,
+    **kind,
+):
     """Evaluates a made-up test split; returns its source and maps.
 
-    `number` is that of the images kept, `kind` says what the split has (`scored_splits.make`).
+    `number` is that of the images kept, `answers` the seed of maps and probabilities if it is not
+    the split's, `kind` says what the split has (`scored_splits.make`).
     """
     made = make(seed, **kind)
+    if answers is not None:
+        made = (made[0], *make(answers, **kind)[1:])
     source, maps, _ = made
     scores = score(made, range(len(source)), THRESHOLDS, classify)
     kept = gallery.Gallery("test", source, number, THRESHOLDS)

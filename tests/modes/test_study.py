@@ -1,6 +1,7 @@
 """A study as it is called: its commands, its pages, and what becomes of it when it is killed."""
 
 import csv
+import dataclasses
 import functools
 import json
 import os
@@ -12,13 +13,17 @@ import time
 
 import pytest
 
+from ega_jax.evaluation import score_files
 from ega_jax.modes import study as mode
 from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies import runner
-from ega_jax.studies.plan import Choice, Search, StudyError
+from ega_jax.studies.plan import Choice, Metric, Search, StudyError
+from tests.helpers import scored_splits
 from tests.helpers.runs import TINY
-from tests.helpers.study_runs import leave_scored, two_rows
+from tests.helpers.study_runs import METRICS, THRESHOLDS, leave, leave_scored, two_rows
+
+SCORES = scored_splits.score(scored_splits.make(images=5), range(5), THRESHOLDS)
 
 
 @pytest.fixture
@@ -76,12 +81,78 @@ def test_commands_of_a_search(tmp_path, caplog):
     [
         ({"rows": ["has"]}, StudyError, "there is no row 'has'; there are cam, ega"),
         ({"seeds": ["one"]}, StudyError, "--seeds=one: seeds are whole numbers"),
+        ({"seeds": ["²"]}, StudyError, "--seeds=²: seeds are whole numbers"),
+        ({"given": ["--config.seed=3"]}, StudyError, "seed is what the study's seeds are for"),
         ({"given": ["--config.ega.epsilon=many"]}, ConfigError, "config.ega.epsilon=many"),
     ],
 )
 def test_refuses_at_once(study, tmp_path, arguments, error, message):
     with pytest.raises(error, match=message):
         mode.study(study, str(tmp_path), **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_to_make_alike_what_is_to_differ(study, tmp_path):
+    searching = two_rows(search=Search({"optimizer.learning_rate": Choice((0.1, 0.2))}))
+    rate = ["--config.optimizer.learning_rate=0.3"]
+    with pytest.raises(StudyError, match="learning_rate is what the study searches; leave it out"):
+        mode.study(searching, str(tmp_path), given=rate)
+    ega = study.rows[1]
+    strengths = [dataclasses.replace(ega, name=f"e{n}", fields={"ega.epsilon": n}) for n in (1, 2)]
+    varied = two_rows(rows=(study.rows[0], *strengths))
+    with pytest.raises(StudyError, match="config.ega.epsilon is what the study's rows vary"):
+        mode.study(varied, str(tmp_path), given=["--config.ega.epsilon=3"])
+    assert len(mode.commands(varied, str(tmp_path), given=rate)) == 6  # this is for all alike
+
+
+def test_the_folder_of_another_study(study, copied):
+    assert mode.study(study, str(copied), jobs=0) == 0
+    before = (copied / "study.md").read_text()
+    other = dataclasses.replace(study, title="Another")
+    with pytest.raises(StudyError, match="OUT is the folder of another study, 'Two rows'; choose"):
+        mode.study(other, str(copied))
+    assert (copied / "study.md").read_text() == before
+    more = dataclasses.replace(study, seeds=(0, 1, 5, 6))
+    assert mode.study(more, str(copied), jobs=0) == 0
+    assert "(3 of 4 seeds)" in (copied / "study.md").read_text()
+
+
+def test_trials_that_have_lost_are_no_failures_and_are_not_tried_again(tmp_path, monkeypatch):
+    study = two_rows(search=Search({"optimizer.learning_rate": Choice((0.1, 0.2))}))
+    asked = []
+
+    class Quick:
+        """Leaves results of every run, but of one trial whose loss is not finite."""
+
+        def run(self, runs, done=None):
+            asked.extend(run.name for run in runs)
+            for run in runs:
+                if run.name != "cam/search/1":
+                    place = leave(tmp_path, run, top1_cls_err=50.0)
+                    score_files.save(place / "scores_validation.npz", SCORES)
+            lost = {run.name: "error: step 3: ce_clean not finite" for run in runs}
+            return runner.Outcome({k: v for k, v in lost.items() if k == "cam/search/1"})
+
+    monkeypatch.setattr(mode, "Runner", lambda folder, jobs: Quick())
+    assert mode.study(study, str(tmp_path)) == 0
+    assert asked[:4] == ["cam/search/0", "cam/search/1", "ega/search/0", "ega/search/1"]
+    assert "not finite" not in (tmp_path / "study.md").read_text()
+    asked.clear()
+    assert mode.study(study, str(tmp_path)) == 0
+    assert asked == ["cam/0", "ega/0", "cam/1", "ega/1"]
+    other = two_rows(search=Search({"optimizer.learning_rate": Choice((0.3, 0.4))}))
+    with pytest.raises(StudyError, match="holds a setting that the study does not try .any more.:"):
+        mode.study(other, str(tmp_path))
+
+
+def test_pages_that_cannot_be_written_do_not_end_the_runs(study, tmp_path, monkeypatch, caplog):
+    def full(*arguments):
+        raise StudyError("cannot read results.json")
+
+    work = mode._Work(study, tmp_path, (), (), ())
+    monkeypatch.setattr(mode.pages, "write", full)
+    work._write_meanwhile({})
+    assert "The pages are not up to date: cannot read results.json" in caplog.text
 
 
 def test_buckets_have_no_locks(study):
@@ -105,6 +176,13 @@ def test_the_table_of_copied_folders(study, copied):
     assert (again / "study.md").read_text() == (copied / "study.md").read_text()
     ega = [row for row in made if row["row"] == "ega"]
     assert all(float(row["low"]) <= float(row["high"]) for row in ega)
+
+
+def test_a_column_that_no_run_has(study, copied, caplog):
+    wrong = dataclasses.replace(study, metrics={**METRICS, "CorLoc": Metric("best/corloc")})
+    assert mode.study(wrong, str(copied), jobs=0) == 0
+    warnings = [r.message for r in caplog.records if r.message.startswith("No run has")]
+    assert warnings == ["No run has test/best/corloc, the column CorLoc."]
 
 
 def test_folders_without_a_study(study, tmp_path):

@@ -219,9 +219,10 @@ def test_by_keyboard_and_for_screen_readers(page):
 def test_two_runs_have_a_slider_each(driver, made, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    evaluated(other, seed=1, number=40)
+    evaluated(other, number=40, answers=1)
     show(driver, mode.report(str(made[0].parent), compare=str(other)))
     move(driver, 70, "threshold1")
+    choose(driver, "iou", "0.3")
     choose(driver, "show", "only-1")
     marks = driver.execute_script(
         f"return {CARDS}.map((c) => [...c.querySelectorAll('.found')].map((t) => t.textContent))"

@@ -17,6 +17,21 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 
 
+def test_two_that_write_a_file_at_once(tmp_path):
+    """Each writes all of it; whoever is last wins."""
+    path = tmp_path / "study.md"
+
+    def parts():
+        yield "mine"
+        files.write_text(path, "theirs")
+        assert path.read_text() == "theirs"
+        yield ", whole"
+
+    files.write_chunks(path, parts())
+    assert path.read_text() == "mine, whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["study.md"]
+
+
 def test_folders_are_made_and_text_is_utf8(tmp_path):
     files.write_text(tmp_path / "a" / "b" / "names.txt", "Großer Brachvogel\n")
     assert (tmp_path / "a" / "b" / "names.txt").read_bytes() == "Großer Brachvogel\n".encode()

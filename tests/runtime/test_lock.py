@@ -1,10 +1,12 @@
 """One process at a time in a workdir."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -59,6 +61,15 @@ def test_whether_somebody_is_there_can_be_asked(tmp_path, holder):
     assert lock.holder("gs://bucket/run") == ""
     with lock.only_one(tmp_path):  # asking has not taken it
         pass
+
+
+def test_whoever_asks_is_not_in_the_way(tmp_path):
+    """A study asks who is there at the moment when a run begins."""
+    with open(tmp_path / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.05, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with lock.only_one(tmp_path):
+            pass
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, holder):

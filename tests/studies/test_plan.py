@@ -8,7 +8,7 @@ from configs import protocol
 from ega_jax.config.check import check
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies import search
-from ega_jax.studies.plan import Choice, Row, Search, Study, StudyError
+from ega_jax.studies.plan import Choice, Row, Search, Study, StudyError, Uniform
 from ega_jax.studies.runs import Run, runs_of, trial_of
 from tests.helpers.study_runs import METRICS, two_rows
 
@@ -80,6 +80,9 @@ def test_a_trial_has_a_folder_of_its_own():
     ("change", "message"),
     [
         ({"rows": (Row("a", "A"), Row("a", "B"))}, "row 'a' is there twice"),
+        ({"rows": ()}, "Two rows: a study needs rows"),
+        ({"metrics": {}}, "Two rows: a study needs metrics"),
+        ({"seeds": ()}, "Two rows: a study needs seeds"),
         ({"seeds": (0, 1, 0)}, "seed 0 is there twice"),
         ({"seeds": (-1,)}, "seed -1: seeds are whole numbers from 0"),
         ({"rows": (Row("a/b", "A"),)}, "row 'a/b': a name is letters"),
@@ -94,6 +97,17 @@ def test_a_trial_has_a_folder_of_its_own():
 def test_refuses_what_cannot_be(change, message):
     with pytest.raises(StudyError, match=message):
         two_rows(**change)
+
+
+def test_refuses_a_search_of_nothing():
+    with pytest.raises(StudyError, match="a Choice needs values"):
+        Choice(())
+    with pytest.raises(StudyError, match=r"Uniform\(0.0, 1.0, log=True\): low is below high, and"):
+        Uniform(0.0, 1.0, log=True)
+    with pytest.raises(StudyError, match="low is below high"):
+        Uniform(1.0, 0.5)
+    with pytest.raises(StudyError, match="trials=0: a search needs at least one"):
+        Search({"steps": Choice((1,))}, trials=0)
 
 
 def test_a_row_that_there_is_not():

@@ -77,6 +77,14 @@ def test_a_failing_run_is_shown_and_the_others_go_on(prepare, runs, tmp_path):
     assert runner.Runner(tmp_path, jobs=1).run(runs).failed == {}
 
 
+def test_a_run_that_was_killed_says_so(runs, tmp_path, monkeypatch):
+    """As the system does where memory is short."""
+    kill = "import os; print('12:00 Step 3', flush=True); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(runner, "PROGRAM", (sys.executable, "-c", kill))
+    failed = runner.Runner(tmp_path, jobs=1).run(runs[:1]).failed
+    assert failed == {"cam/0": "ended by SIGKILL; before that: 12:00 Step 3"}
+
+
 def test_what_reads_a_failed_network_fails_too(prepare, study, tmp_path):
     rows = (*study.rows, Row("ccam", "CCAM", "configs/quickstart.py:ccam", reads="cam"))
     study = two_rows(rows=rows)
@@ -155,7 +163,7 @@ def test_what_counts_as_finished(study, runs, tmp_path):
     with pytest.raises(ConfigError, match="is another run:\n  config.ega.epsilon: the run has 1.0"):
         runner.is_finished(other, tmp_path)
     outcome = runner.Runner(tmp_path, jobs=1).run([other])
-    assert "config.ega.epsilon: the run has 1.0" in outcome.failed["ega/0"]
+    assert "is another run: config.ega.epsilon: the run has 1.0" in outcome.failed["ega/0"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinities")

@@ -140,6 +140,28 @@ def test_the_journal_knows_what_trials_were_worth(drawn, tmp_path):
     assert opened.best_trial.params[RATE] == setting[RATE]
 
 
+def test_a_journal_of_another_search(drawn, tmp_path):
+    trials(drawn, tmp_path)
+    wider = {**DRAWN.space, RATE: Uniform(1e-6, 1.0, log=True)}
+    with pytest.raises(StudyError, match="cam/search holds settings of another search; remove it"):
+        trials(two_rows(search=Search(wider, trials=6)), tmp_path)
+    for number, run in enumerate(trials(drawn, tmp_path)):
+        score(tmp_path, run, 0.1 * number)
+    search.choose(drawn, drawn.row("cam"), tmp_path, {})
+    more = {**DRAWN.space, "ega.lambda_clean": Uniform(0.1, 1.0)}  # which the journal has not
+    with pytest.raises(StudyError, match="holds settings of another search"):
+        trials(two_rows(search=Search(more, trials=6)), tmp_path)
+
+
+def test_a_choice_of_another_search(grid, tmp_path):
+    for run in trials(grid, tmp_path):
+        score(tmp_path, run, 0.5)
+    search.choose(grid, grid.row("cam"), tmp_path, {})
+    other = two_rows(search=Search({RATE: Choice((0.2,)), "has.grid_sizes": Choice(((16,),))}))
+    with pytest.raises(StudyError, match="chosen.json holds a setting that the study does not try"):
+        search.chosen(other, other.row("cam"), tmp_path)
+
+
 def test_optuna_is_named_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(StudyError, match="needs Optuna: pip install optuna"):

@@ -89,6 +89,13 @@ def test_other_images_have_no_interval(study, tmp_path):
     assert cell.versus is not None and cell.interval is None
 
 
+def test_folders_copied_in_part_have_no_interval(study, tmp_path):
+    runs = {row: {0: leave_scored(tmp_path, study, row, 0)[0]} for row in ("cam", "ega")}
+    (runs["cam"][0] / "per_image_test.csv").unlink()
+    cell = summarize(study, runs, resamples=20)[1].cells["Top-1 cls err"]
+    assert cell.versus is not None and cell.interval is None
+
+
 def test_thresholds_are_chosen_in_every_resample(tmp_path):
     """The best threshold's figure has an interval too; nothing of it is in per-image tables."""
     study = two_rows(
