@@ -59,7 +59,7 @@ def test_some_devices_only():
 
 
 def test_batch_that_does_not_divide():
-    with pytest.raises(ValueError, match="evenly divide"):
+    with pytest.raises(ValueError, match="evenly divide|should be divisible by 4"):
         Placement().put_batch({"x": np.arange(6)})
 
 
