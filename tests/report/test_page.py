@@ -72,6 +72,8 @@ def test_splits_that_lack_something(tmp_path, kind):
     names = [chart.title for chart in figures.charts([run])]
     assert ("Box accuracy over the threshold" in names) == kind.get("boxes", True)
     assert ("Precision and recall of pixels" in names) == kind.get("masks", True)
+    pytest.importorskip("jinja2")
+    assert ('id="iou"' in text_of(mode.report(str(tmp_path)))) == kind.get("boxes", True)
 
 
 def test_curves_are_those_of_the_counts(run):
