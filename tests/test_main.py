@@ -170,6 +170,7 @@ def test_fields_without_a_recipe_change_the_config_of_the_run(run, tiny_run, tmp
     assert len(written["predictions"]) == 3
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_its_recipe(run, tiny_run, tmp_path):
     workdir, _ = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
@@ -339,6 +340,7 @@ def test_a_workdir_that_is_a_file(run, tmp_path, mode):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_run_whose_checkpoint_could_not_be_written_has_no_results(run, tmp_path, monkeypatch):
     from ega_jax.runtime import checkpoints
 

@@ -51,6 +51,7 @@ def shapes_of_a_step(config, size, batch_size):
     return state, sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_builds_at_full_size(name):
     config = recipe(name)

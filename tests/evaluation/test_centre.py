@@ -257,6 +257,7 @@ FIGURES = {  # MaxBoxAcc at IoU 0.3, 0.5, 0.7, and MaxBoxAccV2
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_set", ["CUB", ILSVRC])
 def test_figures_of_the_real_metadata(shared_data, tmp_path, data_set):
     folder = shared_data / "wsol_metadata" / data_set

@@ -138,6 +138,7 @@ def test_the_front_door_has_these_names_only():
         ega_jax.Detector  # noqa: B018
 
 
+@pytest.mark.slow
 def test_sizes_and_mirrored_pictures_are_averaged(tiny_run, pictures):
     fields = {"predict.size": 64, "predict.scales": (1.0, 0.5), "predict.flip": True}
     fields["eval.map_size"] = 40

@@ -163,6 +163,7 @@ SMALL = [  # every network and both norms, as narrow as they go
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "size", "map_size"), SMALL)
 def test_one_interface(quick_compilation, name, options, size, map_size):
     stride = 8 if map_size == (8, 8) else 16

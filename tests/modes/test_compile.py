@@ -219,6 +219,7 @@ def test_a_loop_is_counted_as_often_as_it_runs():
     assert compile.repeated(cost, without, 4) == {"flops": 200.0, "hbm_bytes": 18.0}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_parts_of_a_batch_and_attack_steps_are_counted():
     """A batch in two parts takes what it takes at once; each of three attack steps as much."""

@@ -85,6 +85,7 @@ def folder_config(root):
     return config
 
 
+@pytest.mark.slow
 def test_another_data_set_in_the_same_workdir(tmp_path):
     """Trained on cats and dogs, called again with apples and pears, then with other cats."""
     workdir = tmp_path / "run"
@@ -146,6 +147,7 @@ def test_results_of_one_run_do_not_go_into_the_folder_of_another(run, tmp_path):
     assert contents(other) == before
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_the_one_that_is_asked_for(run):
     """By the config, in every mode; not silently the last one."""
     workdir, _ = run

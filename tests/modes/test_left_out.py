@@ -14,6 +14,7 @@ from tests.helpers.runs import final_arrays
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 def test_a_run_that_skips_images_is_the_same_after_a_restart(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):

@@ -82,6 +82,7 @@ def test_finished_run_is_only_evaluated_again(tiny_run):
     assert final_arrays(workdir) == before
 
 
+@pytest.mark.slow
 def test_step_compiles_once(tmp_path):
     trainer = train.Trainer(tiny(), str(tmp_path))
     with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
@@ -93,6 +94,7 @@ def test_step_compiles_once(tmp_path):
     assert trainer.evaluator.step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_inverted_maps_are_told_of_and_are_not_the_best(tmp_path, monkeypatch, caplog):
     """Scored as 1 - mask, which MaxBoxAccV2 takes for nearly perfect."""
 
@@ -224,6 +226,7 @@ def test_damaged_checkpoint_is_refused_and_an_older_one_can_be_chosen(tmp_path, 
     assert final_arrays(tmp_path) == final_arrays(original)
 
 
+@pytest.mark.slow
 def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp_path, quickly):
     config = tiny(
         **{"optimizer.learning_rate": 1e18, "model.batch_norm": False, "checkpoint.every_steps": 1}
@@ -252,6 +255,7 @@ def test_impossible_config_is_found_before_anything_is_written(tmp_path, fields,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch, quickly):
     """The whole way, at a rate that does not blow rounding up."""
     calm = tiny(**{"model.width": 0.06, "optimizer.learning_rate": 0.01, "steps": 4})
@@ -280,6 +284,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tiny_run, tmp_path, batch_
         assert figures == expected
 
 
+@pytest.mark.slow
 def test_ten_crops_are_reported_beside_the_whole_image(tiny_run, tmp_path):
     original, results = tiny_run
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
@@ -289,6 +294,7 @@ def test_ten_crops_are_reported_beside_the_whole_image(tiny_run, tmp_path):
     assert test["top1_cls_err"] <= test["fixed"]["top1_loc_err"]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_can_be_the_one_that_is_reported(tiny_run, tmp_path):
     original, _ = tiny_run
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
@@ -297,6 +303,7 @@ def test_the_best_checkpoint_can_be_the_one_that_is_reported(tiny_run, tmp_path)
     assert evaluate.evaluate(tiny(), str(tmp_path), checkpoint="best")["step"] == best
 
 
+@pytest.mark.slow
 def test_each_row_of_the_quickstart_is_what_it_says(tmp_path):
     """What is off costs nothing: no auxiliary branch, no term in the loss."""
     terms = {}
@@ -333,6 +340,7 @@ def narrow_weights(path, width):
     return state
 
 
+@pytest.mark.slow
 def test_starts_from_pretrained_weights(tmp_path, quickly):
     weights = tmp_path / "weights.safetensors"
     state = narrow_weights(weights, TINY["model.width"])

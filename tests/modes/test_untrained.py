@@ -52,6 +52,7 @@ def scored(tmp_path, pictures):
     return {"data.root": str(pictures), "data.metadata": str(split.parent)}
 
 
+@pytest.mark.slow
 def test_training_evaluates_what_was_drawn(quick_compilation, tmp_path):
     results = train.train(no_steps(), str(tmp_path))
     assert results["step"] == 0 and "corloc_err" in results["test"]["fixed"]
@@ -62,6 +63,7 @@ def test_training_evaluates_what_was_drawn(quick_compilation, tmp_path):
     assert final_arrays(tmp_path) == before and again["test"] == results["test"]
 
 
+@pytest.mark.slow
 def test_it_is_what_training_begins_with(quick_compilation, tmp_path):
     """The same weights, drawn from the same seed, as the first checkpoint of a longer run has."""
     train.train(no_steps(), str(tmp_path / "none"))
@@ -82,6 +84,7 @@ def test_without_data_there_are_no_figures(named, tmp_path):
     assert run.class_names == ("tench", "goldfish", "shark")
 
 
+@pytest.mark.slow
 def test_predicting_writes_the_checkpoint_itself(
     quick_compilation, named, tmp_path, pictures, caplog
 ):
@@ -114,6 +117,7 @@ def test_a_run_with_steps_is_not_begun_by_predicting(tmp_path, pictures):
         predict.predict(config, str(tmp_path / "run"), str(pictures))
 
 
+@pytest.mark.slow
 def test_it_has_seen_no_images(quick_compilation, tmp_path):
     """To train on from it, `model.pretrained` takes its workdir."""
     train.train(no_steps(), str(tmp_path / "none"))

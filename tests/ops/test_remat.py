@@ -42,6 +42,7 @@ def computed(policy):
     return jax.jit(function)(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "none"])
 def test_the_same_gradients(policy):
     grads, sums, model_state = computed("none")
@@ -51,6 +52,7 @@ def test_the_same_gradients(policy):
     tiny.assert_trees_close(again_state, model_state)
 
 
+@pytest.mark.slow
 def test_which_convolutions_run_again():
     count = {
         policy: len(re.findall(r"stablehlo\.convolution", lowered(*gradients(policy), "tpu")))

@@ -67,6 +67,7 @@ def test_parts_follow_each_other():
     np.testing.assert_allclose(sums["loss"], counted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_device_equals_four_and_no_image_moves():
     model = tiny.TinyNet(dual=True, dropout=0.2)
 

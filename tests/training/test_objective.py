@@ -103,6 +103,7 @@ def assert_is_equation_8(ega, model, batch, adversarial):
     return grads, sums, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -131,6 +132,7 @@ def test_equals_equation_8(changes):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_share_of_the_entropies(share):
     """It is what both weights are multiplied by; the terms themselves are told of all the same."""
@@ -159,6 +161,7 @@ def test_entropies_that_set_in_late(start, rise, expected):
     np.testing.assert_array_equal(rising(start, rise)(jnp.arange(7)), expected)
 
 
+@pytest.mark.slow
 def test_targeted():
     """Among two classes the other one is the target."""
     ega = dataclasses.replace(PAPER, attack=Attack(2, 1, 3, descend=True), targeted=True)
@@ -169,6 +172,7 @@ def test_targeted():
     assert_is_equation_8(ega, model, batch, adversarial)
 
 
+@pytest.mark.slow
 def test_fast_takes_the_gradient_of_the_clean_pass():
     """One step from the image up the whole clean objective, through the main branch."""
     ega = dataclasses.replace(PAPER, fast=True)
@@ -238,6 +242,7 @@ def test_only_weighted_entropies_are_there(ega, present):
     assert jax.tree.structure(grads) == jax.tree.structure(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("probability", "fast"), [("minmax", False), ("class_softmax", True)])
 def test_padding_changes_nothing(probability, fast):
     """Without batch norm, where padding does enter the statistics of a training batch."""
@@ -286,6 +291,7 @@ def test_the_key_decides(source):
     assert first == again != other
 
 
+@pytest.mark.slow
 def test_over_another_method():
     """Eq. 8 of CutMix's mixed loss, which the attack raises too, and of its images' entropy."""
     ega = dataclasses.replace(PAPER, method=tiny.method("cutmix"))

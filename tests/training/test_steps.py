@@ -53,6 +53,7 @@ def train(num_steps, *, num_devices=1, seed=0, start=0):
     return state, history
 
 
+@pytest.mark.slow
 def test_one_step_is_the_gradient_through_the_optimizer():
     old, batch = tiny.train_state(MODEL, TX), tiny.batch(0)
     new, (sums,) = train(1, seed=4, start=7)
@@ -110,6 +111,7 @@ def test_one_compilation_and_a_donated_state():
     assert step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_one_device_equals_four():
     one, history = train(4, num_devices=1)
     four, history_of_four = train(4, num_devices=4)

@@ -270,6 +270,7 @@ def test_the_table():
             published_as(network, batch_norm, width)
 
 
+@pytest.mark.slow
 def test_locate_and_convert_take_auto(server, offer, tmp_path, capsys):
     state = plain_states.draw(plain_states.STATE["resnet50"](20))
     write_safetensors(tmp_path / "w", state, {})

@@ -48,6 +48,7 @@ def write(tmp_path, state):
     return write
 
 
+@pytest.mark.slow
 def test_every_tensor_arrives(state, write):
     network = googlenet()
     before = variables_of(network)
@@ -157,6 +158,7 @@ def test_refuses_the_wrong_input_scaling(write):
         load.load(write(), network, variables_of(network))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", ["imagenet", "signed"])
 def test_inception_with_and_without_input_transform(tmp_path, scaling):
     """The field's and torchvision's way to use the same file."""
