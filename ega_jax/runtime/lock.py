@@ -35,12 +35,18 @@ def only_one(workdir: str | os.PathLike) -> Iterator[None]:
 
     Raises:
       WorkdirInUseError: another process holds it.
+      UserError: it cannot be made, as below `/proc`.
     """
     with contextlib.ExitStack() as stack:
         holder = ""
         if distributed.is_lead() and "://" not in os.fspath(workdir):
             path = epath.Path(workdir)
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # `parents` are made, unless there can be none
+                raise UserError(
+                    f"{workdir}: no folder can be made there; choose another --workdir"
+                ) from error
             # Opened for appending: whoever is refused must not empty it.
             file = stack.enter_context(open(path / ".lock", "a+", encoding="utf-8"))
             holder = _take(file)

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from ega_jax.runtime import lock
+from ega_jax.runtime.errors import UserError
 from tests.helpers.paths import ROOT
 
 HOLD = """
@@ -86,3 +87,10 @@ def test_buckets_are_not_locked(tmp_path, monkeypatch):
     with lock.only_one("gs://bucket/run"), lock.only_one("gs://bucket/run"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a place that takes no folders")
+def test_where_no_folder_can_be_made():
+    with pytest.raises(UserError, match="/proc/run: no folder can be made there; .*--workdir"):
+        with lock.only_one("/proc/run"):
+            pass
