@@ -7,6 +7,7 @@ All rows are the quickstart's (`configs/quickstart.py`), of 360 steps. After the
 `ablation`, or `all`, which is both. docs/results.md has the table and what it shows.
 """
 
+from configs.studies import paper
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies.plan import Metric, Row, Study
 
@@ -20,17 +21,7 @@ METRICS = {
     "PxAP": Metric("pxap"),
     "Pointing game": Metric("in_masks/pointing_game"),
 }
-_SYSTEMS = {
-    "backprop": "Backprop",
-    "has": "HaS",
-    "acol": "ACoL",
-    "spg": "SPG",
-    "adl": "ADL",
-    "cutmix": "CutMix",
-    "danet": "DANet",
-    "ccam": "CCAM",
-    "nl_ccam": "NL-CCAM",
-}
+_SYSTEMS = {name: paper.SYSTEMS[name] for name in paper.SYSTEMS if name not in ("cam", "ega")}
 _READS_CAM = ("backprop", "ccam")
 _PARTS = {
     "adversarial": "+ adversarial",

@@ -93,16 +93,21 @@ def test_boxes_and_ious_are_the_evaluators(page, made, number):
     assert f"Right boxes in {right:.1f} % of the 40 images" in summary
 
 
+def alpha_of(page, canvas):
+    """How opaque each pixel of a canvas is, row by row."""
+    return page.execute_script(
+        f"""const context = {canvas}.getContext("2d");
+        return [...context.getImageData(0, 0, {SIZE}, {SIZE}).data].filter((_, i) => i % 4 === 3)"""
+    )
+
+
 def test_map_in_the_canvas_is_that_of_the_evaluator(page, made):
     _, source, maps = made
     move(page, 50)
     page.execute_script("document.querySelector('.card[data-id=\"7\"]').scrollIntoView()")
     canvas = "document.querySelector('.card[data-id=\"7\"] canvas.map')"
     wait(page, f"!{canvas}.hidden && {canvas}.width === {SIZE}")
-    alpha = page.execute_script(
-        f"""const context = {canvas}.getContext("2d");
-        return [...context.getImageData(0, 0, {SIZE}, {SIZE}).data].filter((_, i) => i % 4 === 3)"""
-    )
+    alpha = alpha_of(page, canvas)
     levels = localization.quantize(maps[7]).astype(float)
     above = levels > int(THRESHOLDS[50] * levels.max())
     expected = np.where(above, 40 + levels * 0.4, levels * 0.2)
@@ -114,10 +119,7 @@ def test_outline_of_the_true_mask(page, made):
     page.execute_script("document.querySelector('.card[data-id=\"7\"]').scrollIntoView()")
     canvas = "document.querySelector('.card[data-id=\"7\"] canvas.truth')"
     wait(page, f"{canvas}.width === {SIZE}")
-    drawn_in = page.execute_script(
-        f"""const context = {canvas}.getContext("2d");
-        return [...context.getImageData(0, 0, {SIZE}, {SIZE}).data].filter((_, i) => i % 4 === 3)"""
-    )
+    drawn_in = alpha_of(page, canvas)
     mask, _ = source.load_mask(7, SIZE)
     around = np.pad(mask, 1)
     inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]

@@ -70,7 +70,7 @@ def test_whoever_asks_is_not_in_the_way(tmp_path):
         fcntl.flock(file, fcntl.LOCK_SH)
         threading.Timer(0.05, fcntl.flock, (file, fcntl.LOCK_UN)).start()
         with lock.only_one(tmp_path):
-            pass
+            assert str(os.getpid()) in (tmp_path / ".lock").read_text()
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, holder):
