@@ -67,9 +67,7 @@ def compare(boxes: str, metadata: str, split: str) -> tuple[np.ndarray, np.ndarr
     for image_id, row in best.items():
         truths = true_boxes[image_id]
         width, height = int(row["width"]), int(row["height"])
-        sides = np.array([width, height])
-        edges = np.concatenate([(1 - _MIDDLE) / 2 * sides, (1 + _MIDDLE) / 2 * sides])
-        middle = box_ious(edges.round().astype(int)[None], truths).max()
+        middle = box_ious(middle_box(width, height), truths).max()
         iou = 0.0
         if row["x0"]:
             box = np.array([[int(row[name]) for name in ("x0", "y0", "x1", "y1")]])
@@ -77,6 +75,13 @@ def compare(boxes: str, metadata: str, split: str) -> tuple[np.ndarray, np.ndarr
         rows.append((float(row["confidence"] or 0), iou, middle))
     confidence, ious, middle = np.array(rows).T
     return confidence, ious, middle
+
+
+def middle_box(width: int, height: int) -> np.ndarray:
+    """Returns the box in the middle that takes half of a picture, `[1, 4]`."""
+    sides = np.array([width, height])
+    edges = np.concatenate([(1 - _MIDDLE) / 2 * sides, (1 + _MIDDLE) / 2 * sides])
+    return edges.round().astype(int)[None]
 
 
 def report(confidence: np.ndarray, ious: np.ndarray, middle: np.ndarray) -> None:

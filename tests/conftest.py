@@ -1,7 +1,9 @@
 """Sets up every test run: four CPU devices, and the optional reference data."""
 
+import fcntl
 import os
 import pathlib
+import pickle
 import shutil
 import tempfile
 
@@ -24,16 +26,27 @@ SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
-    """A finished run of some steps: its workdir, to be copied rather than changed, and results."""
+    """A finished run of some steps: its workdir, to be copied rather than changed, and results.
+
+    One worker trains it, and each has a copy.
+    """
     from ega_jax.modes import train
     from tests.helpers.compilation import quick
     from tests.helpers.runs import tiny
 
-    workdir = tmp_path_factory.mktemp("tiny_run")
-    # To the bit what the program computes, also if a module of `quick_compilation` asks first.
-    with quick(False):
-        results = train.train(tiny(profile=2), str(workdir))
-    return workdir, results
+    base = tmp_path_factory.getbasetemp()
+    shared = base if OWNS_CACHE else base.parent
+    results = shared / "tiny_run.pickle"
+    with open(shared / "tiny_run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not results.exists():
+            # To the bit what the program computes, also if a module of `quick_compilation` asks.
+            with quick(False):
+                found = train.train(tiny(profile=2), str(shared / "tiny_run"))
+            results.write_bytes(pickle.dumps(found))
+    workdir = tmp_path_factory.mktemp("run") / "tiny"
+    shutil.copytree(shared / "tiny_run", workdir)
+    return workdir, pickle.loads(results.read_bytes())
 
 
 def pytest_sessionfinish() -> None:

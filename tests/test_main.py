@@ -178,6 +178,7 @@ def test_a_run_goes_on_without_its_recipe(run, tiny_run, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == 7
 
 
+@pytest.mark.slow
 def test_a_copied_checkpoint_needs_a_place_for_its_results(run, tiny_run, tmp_path):
     workdir, results = tiny_run
     shutil.copytree(workdir / "checkpoints" / "last" / "6", tmp_path / "mine")
@@ -200,6 +201,7 @@ def test_scoring_leaves_training_runs_alone(run, tiny_run, tmp_path, mode):
     assert (tmp_path / "run" / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_predict_needs_only_the_workdir_and_says_what_it_skipped(run, tiny_run, tmp_path):
     workdir, _ = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
@@ -255,6 +257,7 @@ def test_export_needs_only_the_workdir(run, tiny_run, tmp_path):
     assert code == 1 and "no checkpoint 'last' in" in said
 
 
+@pytest.mark.slow
 def test_eval_of_a_damaged_checkpoint(run, tiny_run, tmp_path):
     workdir, _ = tiny_run
     shutil.copytree(workdir, tmp_path / "run")

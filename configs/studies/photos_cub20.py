@@ -9,13 +9,20 @@ that has seen ImageNet, images of 128 pixels, 8 epochs (`configs/photos.py:small
 rates each row has the one whose maps of the validation images are the best, then three seeds.
 """
 
+from typing import Any
+
 from ega_jax.studies.plan import Choice, Metric, Row, Search, Study
 
-ROWS = {
-    "cam": "CAM",
-    "entropy": "+ entropy alone",
-    "adversarial": "+ adversarial alone",
-    "ega": "EGA",
+# Entropies that set in once the head has learnt what to draw.
+LATE = {"ega.probability": "minmax", "ega.entropy_start": 0.25, "ega.entropy_rise": 0.5}
+# name: title, row of `configs/rows.py`, fields
+ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "cam": ("CAM", "cam", {}),
+    "entropy": ("+ entropy alone", "entropy", {}),
+    "entropy_late": ("+ entropy alone, `minmax`, late", "entropy", LATE),
+    "adversarial": ("+ adversarial alone", "adversarial", {}),
+    "ega": ("EGA", "ega", {}),
+    "ega_late": ("EGA, `minmax`, late", "ega", LATE),
 }
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
 
@@ -28,10 +35,11 @@ def get_config() -> Study:
             Row(
                 name,
                 title,
-                f"configs/photos.py:small,{name}",
+                f"configs/photos.py:small,{row}",
+                fields,
                 baseline="" if name == "cam" else "cam",
             )
-            for name, title in ROWS.items()
+            for name, (title, row, fields) in ROWS.items()
         ),
         metrics={
             "Top-1 cls err": Metric("top1_cls_err"),

@@ -63,10 +63,20 @@ def test_builds_at_full_size(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [f"cub_{m}" for m in (*protocol.MODELS, "efficientnet_lite0")])
-def test_steps_at_reduced_width(quick_compilation, name):
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [  # an attack and a second pass are the same for all: the costliest networks go without
+        ("cub_vgg", "ega"),
+        ("cub_alexnet", "ega"),
+        ("cub_googlenet", "entropy"),
+        ("cub_inception_v3", "ega"),
+        ("cub_resnet50", "entropy"),
+        ("cub_efficientnet_lite0", "ega"),
+    ],
+)
+def test_steps_at_reduced_width(quick_compilation, name, row):
     # Recipes of a network differ by classes and schedule: one of each takes the costly step.
-    config = recipe(name)
+    config = recipe(name, row)
     config.model.width = 1 / 16  # with single channels a ReLU can block all of the gradient
     made = parts(config)
     size = config.data.crop_size
@@ -84,7 +94,8 @@ def test_steps_at_reduced_width(quick_compilation, name):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.params, after.model_state)))
     moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), after.params, state.params)
     assert any(jax.tree.leaves(moved["head"]))
-    assert 0 < sums["perturbation"] / sums["count"] <= 1 + 1e-4
+    if row == "ega":
+        assert 0 < sums["perturbation"] / sums["count"] <= 1 + 1e-4
 
 
 def test_protocol():
@@ -188,6 +199,7 @@ def test_data_by_name(name, row):
     build.objective(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows.ROWS)
 def test_every_row_has_a_step_on_efficientnet(row):
     config = recipe("cub_efficientnet_lite0", f"small,{row}")
@@ -226,6 +238,7 @@ def test_every_row_builds_or_says_why_not(name):
         build.optimizer(config, build.schedule(config, IMAGES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ["acol", "spg", "adl", "danet", "nl_ccam"])
 @pytest.mark.parametrize("model", ["googlenet", "inception_v3", "resnet50"])
 def test_networks_of_the_systems(model, row):

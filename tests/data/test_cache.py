@@ -58,6 +58,7 @@ def assert_same(batches, others):
             np.testing.assert_array_equal(batch[key], other[key])
 
 
+@pytest.mark.slow
 def test_same_batches_and_every_image_loaded_once(folder, caplog):
     source, counts = tree_source(folder), collections.Counter()
     with caplog.at_level(logging.INFO):
@@ -122,6 +123,7 @@ def test_limits_of_control_groups_count(tmp_path):
             assert available == expected
 
 
+@pytest.mark.slow
 def test_run_with_cache_ends_with_the_same_parameters(tiny_run, tmp_path, monkeypatch):
     config = tiny(**{"data.cache": "memory", "eval.every_epochs": 0.0})
     workdir, _ = tiny_run

@@ -33,6 +33,7 @@ def exported(tiny_run, tmp_path, monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_with_jax_alone(exported, capsys):
     ((_, code),) = blocks("docs/export.md")
     with pytest.raises(ImportError):

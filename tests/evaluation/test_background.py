@@ -133,6 +133,7 @@ def run_with_background(tmp_path_factory):
     return workdir, config, train.train(config, str(workdir))
 
 
+@pytest.mark.slow
 def test_a_run_scores_the_others_alone(run_with_background):
     workdir, config, results = run_with_background
     test = build.sources(config, ("test",))["test"]

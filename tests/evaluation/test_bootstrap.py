@@ -22,6 +22,7 @@ def test_a_resample_is_its_images_scored_one_by_one(interval, classify):
         assert resample.figures(0.2, scores) == expected.figures(0.2, scores)
 
 
+@pytest.mark.slow
 def test_intervals_are_percentiles_of_figures_whose_thresholds_are_chosen_anew(monkeypatch):
     made, thresholds = make(), localization.thresholds(0.1)
     validation = score(make(1), range(IMAGES), thresholds)

@@ -158,6 +158,7 @@ def test_size_is_carried_over_from_validation(tmp_path):
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
 
 
+@pytest.mark.slow
 def test_boxes_score_as_maps_in_files(tmp_path):
     rng = np.random.default_rng(0)
     for split, count in (("val", 5), ("test", 12)):
@@ -267,6 +268,7 @@ def test_figures_of_the_real_metadata(shared_data, tmp_path, data_set):
             assert _accuracies(results[line][split]) == pytest.approx(expected, abs=0.0051)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_set", "published"), [("CUB", 59.7), ("ILSVRC", 52.5)])
 def test_published_row_is_corloc_with_one_box_per_image(shared_data, data_set, published):
     """Row "Center" of Choe et al.: MaxBoxAcc at IoU 0.5, with the first box of every image."""
@@ -281,6 +283,7 @@ def test_published_row_is_corloc_with_one_box_per_image(shared_data, data_set, p
     assert round(accuracy, 1) == published
 
 
+@pytest.mark.slow
 def test_sigma_does_not_matter_unless_it_is_small(shared_data):
     source = split_sources(shared_data / "wsol_metadata" / "CUB" / "test")["test"]
     truth = centre.Truth.of(source, 224)

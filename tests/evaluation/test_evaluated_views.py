@@ -13,6 +13,7 @@ from tests.helpers.runs import tiny
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 def test_maps_and_scores_are_those_of_prediction(tiny_run):
     fields = {"predict.size": 48, "predict.scales": (1.0, 0.75), "predict.flip": True}
     config = tiny(**fields)

@@ -71,6 +71,7 @@ def test_given_classes_are_found_instead_of_the_likeliest(localizer, pictures):
     assert all(a.score <= b.score for a, b in zip(found, likeliest, strict=True))
 
 
+@pytest.mark.slow
 def test_several_classes_best_first(localizer, pictures):
     for classes in localizer.each(pictures[:2], top_k=4):
         assert len({one.label for one in classes}) == 4

@@ -56,6 +56,7 @@ def test_the_middle_of_a_tile_counts_more_than_its_border():
     np.testing.assert_allclose(odd, 2, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_maps_of_tiles_are_one_view_more(tiny_run, pictures):
     few, labels = pictures[:3], [1, 2, 3]
     fields = {"eval.map_size": 40, "predict.threshold": 0.5}
@@ -80,6 +81,7 @@ def test_maps_of_tiles_are_one_view_more(tiny_run, pictures):
         np.testing.assert_allclose(found.score_map, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_batches_are_halved_where_memory_does_not_suffice(tiny_run, pictures, monkeypatch, caplog):
     localizer = Localizer.load(tiny_run[0], config=tiny(**{"predict.flip": True}))
     expected = localizer.localize(pictures)

@@ -58,6 +58,7 @@ def test_gradients_as_pictures():
     assert shown[0, 0].tolist() == [0, 128, 255]
 
 
+@pytest.mark.slow
 def test_features_of_clean_and_adversarial_images(trained, images):
     found = features.layers(trained, images["image"], images["label"])
     names = [layer.name for layer in found]
@@ -76,6 +77,7 @@ def test_features_of_clean_and_adversarial_images(trained, images):
     assert found[1].deviations == pytest.approx(np.mean(np.sqrt(aux["var"] + 1e-5) / deviation))
 
 
+@pytest.mark.slow
 def test_figures_of_a_run(tiny_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_run[0], run)
@@ -103,6 +105,7 @@ def test_runs_that_do_not_compare(trained, monkeypatch, tmp_path):
         mode.figures(str(tmp_path), ["b"])
 
 
+@pytest.mark.slow
 def test_a_run_of_images_of_another_size_has_no_column(trained, tmp_path, caplog):
     config = trained.config.copy_and_resolve_references()
     config.data.crop_size = 64

@@ -96,6 +96,7 @@ def test_pictures_keep_their_proportions_and_the_page_its_width(folders):
     assert axes.get_aspect() == height / width
 
 
+@pytest.mark.slow
 def test_files_of_runs_without_networks(folders):
     """As `backprop` and `ccam` of a study are, which read the network of another row."""
     made = mode.figures(str(folders[0]), [str(folders[1])])

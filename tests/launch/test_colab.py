@@ -73,6 +73,7 @@ def test_runs_to_the_end_with_pictures(notebook, tmp_path, monkeypatch):
     assert pictures == 1 + 5  # every other one of ten
 
 
+@pytest.mark.slow
 def test_without_pictures_of_ones_own_it_says_so(notebook):
     notebook.cells = [
         cell

@@ -90,6 +90,7 @@ def test_layers_draw_by_themselves():
     assert 60 < (~first & second).sum() < 140
 
 
+@pytest.mark.slow
 def test_evaluation_is_cam_s():
     """No parameters, and nothing happens."""
     plain, method = tiny.network(), tiny.network(tiny.method("adl"))

@@ -185,6 +185,7 @@ def gradient(quick_compilation):
     return tiny.gradient_of_terms(MODEL, METHOD, tiny.variables(MODEL)["params"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", ["ce", "ce_parent", "ce_root", "cosine"])
 def test_who_learns_what(gradient, term):
     grads = gradient(term)

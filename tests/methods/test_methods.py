@@ -49,6 +49,7 @@ def compiled(name, num_devices):
     return lambda key: run(variables["params"], statistics, batch, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_one_device_equals_four(name):
     """Also what is drawn: squares, boxes, masks, channels."""
@@ -65,6 +66,7 @@ def test_one_device_equals_four(name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_key_decides(name):
     run = compiled(name, 1)
@@ -80,6 +82,7 @@ def test_trained_as_cam(name):
     tiny.assert_trees_equal(compiled(name, 1)(KEY), compiled("cam", 1)(KEY))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_system_adds_to_the_network(name):
     model, plain = tiny.network(method(name)), tiny.network()
@@ -114,6 +117,7 @@ def test_augmentation_is_has_and_cutmix_s_alone(name):
         assert method(name).augment(batch, KEY) is batch
 
 
+@pytest.mark.slow
 def test_cam_costs_what_a_plain_step_costs():
     """That other systems can be switched on does not show in the compiled step."""
     model, tx = tiny.network(width=1 / 32, num_classes=10), tiny.optimizer()

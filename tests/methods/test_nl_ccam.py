@@ -80,6 +80,7 @@ def test_begins_as_the_identity(train, dtype):
         np.testing.assert_array_equal(y, x)
 
 
+@pytest.mark.slow
 def test_a_new_network_is_cam_s():
     """Blocks behind four stages leave the trunk as it was: its weights keep their sense."""
     plain, method = tiny.network(), tiny.network(tiny.method("nl_ccam"))

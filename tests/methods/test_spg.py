@@ -158,6 +158,7 @@ def gradient(variables, quick_compilation):
     return tiny.gradient_of_terms(MODEL, METHOD, variables["params"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("term", "heads"),
     [

@@ -38,6 +38,7 @@ TABLES = {
 STRIDES = [(name, stride) for name in NETWORKS for stride in NETWORKS[name].feature_strides]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stride"), STRIDES)
 def test_every_stage_of_the_methods_exists(name, stride):
     shapes = stages(name, stride)

@@ -185,6 +185,7 @@ def test_one_interface(quick_compilation, name, options, size, map_size):
         assert len(jax.tree.leaves(variables[AUX])) == len(jax.tree.leaves(variables[MAIN]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "size", "map_size"), SMALL)
 def test_bfloat16_computes_only(name, options, size, map_size):
     network = NETWORKS[name](7, width=1 / 64, dtype=jnp.bfloat16, **options)
@@ -281,6 +282,7 @@ def test_depthwise_kernels_are_drawn_by_their_own_fan_out():
     assert np.std(kernel["conv"]["kernel"]) == pytest.approx((2 / 9) ** 0.5, rel=0.05)
 
 
+@pytest.mark.slow
 def test_operations_of_efficientnet():
     """At its own stride it is the published network: 407 * 10^6 multiply-adds."""
     counts = networks.count(NETWORKS["efficientnet_lite0"](1000, head_convs=0, feature_stride=32))
@@ -289,6 +291,7 @@ def test_operations_of_efficientnet():
     assert 0.36 < counts["trunk_gmac"] < counts["gmac"] - 0.05 < 0.41
 
 
+@pytest.mark.slow
 def test_operations_of_resnet():
     """At its own stride it is the published network: 4.09 * 10^9 multiply-adds."""
     counts = networks.count(NETWORKS["resnet50"](1000, head_convs=0, feature_stride=32))
@@ -327,6 +330,7 @@ def test_ceil_mode_by_hand():
     np.testing.assert_array_equal(max_pool(eight, 3, 2)[0, :, 0, 0], [2, 4, 6])
 
 
+@pytest.mark.slow
 def test_no_gradient_into_a_bias_under_batch_norm():
     """The batch's mean takes the bias away again; running statistics do not."""
     block = ConvBlock(4, batch_norm=True)

@@ -128,6 +128,7 @@ def test_parameter_counts(name, parameters, tensors):
         assert count({k: s for k, s in shapes.items() if not k.startswith("aux")}) == 6_624_904
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS, ids=name_of)
 def test_maps(case):
     network, name, options, size, side, channels = case

@@ -158,6 +158,7 @@ def test_bfloat16_computes_only(narrow, images):
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(update))
 
 
+@pytest.mark.slow
 def test_bfloat16_agrees_roughly(narrow, images):
     model, variables = narrow
     logits, _ = evaluate(model, variables, images)
@@ -191,6 +192,7 @@ def test_dropout_before_the_classifier(convs):
     assert len(np.unique(maps)) == 2  # dropped, and doubled
 
 
+@pytest.mark.slow
 def test_dropout_in_training_only():
     head = ConvHead(4, features=16, dropout=0.5)
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 4, 4, 3)), jnp.float32)

@@ -314,6 +314,7 @@ def operations(lowered):
     return [line for line in nameless.splitlines() if line.strip() != itself]
 
 
+@pytest.mark.slow
 def test_steps_are_lowered_as_training_and_evaluation_run_them(tmp_path):
     from ega_jax.evaluation.evaluator import variables_of
     from ega_jax.modes import train

@@ -35,6 +35,7 @@ def assert_same(exported, config, model, variables, images):
     np.testing.assert_allclose(got["maps"], want["cams"], atol=1e-4 * scale)
 
 
+@pytest.mark.slow
 def test_a_file_for_any_platform_and_number_of_images(tiny_run, tmp_path):
     workdir, results = tiny_run
     path = checkpoints.find(workdir, "last")

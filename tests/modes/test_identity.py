@@ -177,6 +177,7 @@ def test_two_rates_have_two_names(run):
     assert "images_per_second" not in again and again["eval_images_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_going_on_does_not_change_what_is_known_of_the_arrays(run):
     workdir, _ = run
     before = final_arrays(workdir)

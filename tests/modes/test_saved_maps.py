@@ -32,6 +32,7 @@ def write_metadata(folder, source):
         (folder / f"{name}.txt").write_text("\n".join(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_own_maps_through_the_scorer_give_the_own_figures(tiny_run, tmp_path, mode):
     original, _ = tiny_run

@@ -162,6 +162,7 @@ def test_buckets_have_no_locks(study):
     assert listed[3].endswith(" --workdir=gs://b/x/ega/1")
 
 
+@pytest.mark.slow
 def test_the_table_of_copied_folders(study, copied):
     """With the study or, once it has written `study.json`, without: no run, no data, no path."""
     assert mode.study(study, str(copied), jobs=0) == 0

@@ -76,6 +76,7 @@ def test_it_is_what_training_begins_with(quick_compilation, tmp_path):
     assert none.keys() == one.keys()  # optimizer and all
 
 
+@pytest.mark.slow
 def test_without_data_there_are_no_figures(named, tmp_path):
     results = train.train(named, str(tmp_path / "run"))
     assert results.keys() == {"config", "step", "device"}
@@ -100,6 +101,7 @@ def test_predicting_writes_the_checkpoint_itself(
     assert final_arrays(workdir) == before
 
 
+@pytest.mark.slow
 def test_evaluating_needs_no_training_split(quick_compilation, named, scored, tmp_path):
     named.update_from_flattened_dict(scored)
     results = evaluate.evaluate(named, str(tmp_path / "run"))

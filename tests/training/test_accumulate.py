@@ -28,6 +28,7 @@ def gradients(model, num_parts, batch, key=0):
     return jax.jit(in_parts(objective, num_parts))(variables, batch, jax.random.key(key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_parts", [2, 8])
 def test_without_batch_norm_nothing_changes(num_parts):
     model = tiny.TinyNet(batch_norm=False)
@@ -40,6 +41,7 @@ def test_without_batch_norm_nothing_changes(num_parts):
     tiny.assert_trees_close(in_parts_sums, sums)
 
 
+@pytest.mark.slow
 def test_a_batch_without_images_that_count():
     batch = tiny.batch(dtype=np.float32)
     batch["mask"][:] = False
@@ -48,6 +50,7 @@ def test_a_batch_without_images_that_count():
     assert all(value == 0 for value in sums.values())
 
 
+@pytest.mark.slow
 def test_parts_follow_each_other():
     """Images 0, 2, 4, 6, then 1, 3, 5, 7, each with a key of its own; statistics move twice."""
     model = tiny.TinyNet(dual=True, dropout=0.5)

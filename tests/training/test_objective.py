@@ -275,6 +275,7 @@ def test_perturbation_is_the_radius():
     np.testing.assert_allclose(sums["perturbation"] / sums["count"], 1.0, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["dropout", "random start", "random target"])
 def test_the_key_decides(source):
     model, ega = tiny.TinyNet(batch_norm=False), PAPER
@@ -315,6 +316,7 @@ def test_over_another_method():
     tiny.assert_trees_close(state, expected_state, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_weight_of_the_losses():
     """It halves what the method adds in both passes, not the entropy."""
     model, batch = tiny.TinyNet(dual=True), float_batch(padded=2)
@@ -327,6 +329,7 @@ def test_weight_of_the_losses():
     np.testing.assert_allclose(half["loss"], half["loss_clean"] + half["loss_adv"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_attack_on_scaled_images():
     """The released code's ball: around (x - mean) / std, in units of std, cut to [0, 1] there."""
     mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.25, 0.3])
@@ -351,6 +354,7 @@ def test_attack_on_scaled_images():
     assert dark.any() and not np.any(x[dark])
 
 
+@pytest.mark.slow
 def test_random_start_on_scaled_images():
     """As far as the ball reaches, in standard deviations, and no farther."""
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -369,6 +373,7 @@ def test_an_attack_needs_the_auxiliary_branch():
         run(PAPER, tiny.TinyNet(dual=False), float_batch())
 
 
+@pytest.mark.slow
 def test_classes_without_an_object_have_no_entropy_terms():
     batch = float_batch()
     batch["label"] = np.arange(tiny.BATCH, dtype=np.int32) % tiny.CLASSES
@@ -388,6 +393,7 @@ def test_classes_without_an_object_have_no_entropy_terms():
     tiny.assert_trees_close(grads, plain)
 
 
+@pytest.mark.slow
 def test_without_such_classes_the_program_is_the_same():
     model, batch = tiny.TinyNet(dual=True), float_batch()
     state = tiny.variables(model)

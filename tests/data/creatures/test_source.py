@@ -115,6 +115,7 @@ def test_creatures_take_a_tenth_to_sixty_percent(some):
     assert 0.45 < areas.max() <= 0.6
 
 
+@pytest.mark.slow
 def test_surroundings_and_place_do_not_tell_the_class():
     """A linear classifier of background, hue, size and place stays at chance."""
     source = creatures("train", num_images=1500, image_size=48)

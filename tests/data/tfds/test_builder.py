@@ -155,6 +155,7 @@ def test_command(small, tmp_path, capsys):
     assert "error: " in (error := capsys.readouterr().err) and "small exists" in error
 
 
+@pytest.mark.slow
 def test_others_do_not_load_tfds():
     code = (
         "import sys; from ega_jax.config import build; "

@@ -166,10 +166,12 @@ def test_unknown_names():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["pets_efficientnet_lite0", "cub_efficientnet_lite0"])
-def test_one_command(offered, recipe, tmp_path, monkeypatch, quick_compilation):
+@pytest.mark.parametrize(
+    ("recipe", "row"), [("pets_vgg", "cam"), ("cub_efficientnet_lite0", "small,cam")]
+)
+def test_one_command(offered, recipe, row, tmp_path, monkeypatch, quick_compilation):
     """Downloads, prepares, trains and scores; small, and with weights that are drawn."""
-    config = importlib.import_module(f"configs.{recipe}").get_config("small,cam")
+    config = importlib.import_module(f"configs.{recipe}").get_config(row)
     out = offered(config.data.root)
     monkeypatch.setattr(real_tfds.core.constants, "DATA_DIR", os.fspath(out))
     monkeypatch.setenv("TFDS_DATA_DIR", os.fspath(out))

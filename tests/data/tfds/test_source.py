@@ -78,6 +78,7 @@ def assert_same(source, other):
 # Own data sets --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cub", "ilsvrc", "openimages"])
 def test_same_as_from_files(sets, name):
     root, made = sets(name)

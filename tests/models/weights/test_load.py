@@ -67,6 +67,7 @@ def test_every_tensor_arrives(state, write):
     np.testing.assert_array_equal(stats["bn"]["main"]["var"], state[f"{prefix}.bn.running_var"])
 
 
+@pytest.mark.slow
 def test_head_stays_as_drawn(write, caplog):
     network = googlenet()
     before = variables_of(network)
@@ -76,6 +77,7 @@ def test_head_stays_as_drawn(write, caplog):
     assert "drawn at random: head/classifier, head/conv6_1/bn" in caplog.text
 
 
+@pytest.mark.slow
 def test_auxiliary_branch_is_a_copy(write):
     network = googlenet(dual=True)
     after = load.load(write(), network, variables_of(network))
@@ -88,6 +90,7 @@ def test_auxiliary_branch_is_a_copy(write):
         assert value is not flat[main]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1000, 5])
 def test_classifier_is_kept_for_its_own_classes(tmp_path, caplog, classes):
     shapes = plain_states.STATE["resnet50"]()
@@ -120,6 +123,7 @@ def spoilt(state, name):
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -144,6 +148,7 @@ def test_refuses_what_does_not_fit(state, write, change, message):
     assert str(error.value).startswith(f"{path} does not fit GoogLeNet (width 1, with batch norm)")
 
 
+@pytest.mark.slow
 def test_long_lists_are_cut(write):
     network = googlenet(width=0.5)
     with pytest.raises(
@@ -152,6 +157,7 @@ def test_long_lists_are_cut(write):
         load.load(write(), network, variables_of(network))
 
 
+@pytest.mark.slow
 def test_refuses_the_wrong_input_scaling(write):
     network = googlenet(input_scaling="imagenet")
     with pytest.raises(WeightFileError, match="set --config.model.input_scaling=signed"):
@@ -173,6 +179,7 @@ def test_inception_with_and_without_input_transform(tmp_path, scaling):
     assert kernel.shape[:2] == (1, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", [write_zip, write_pickles, write_tar])
 def test_pytorch_files(tmp_path, state, writer):
     writer(tmp_path / "googlenet.pth", state)
@@ -229,6 +236,7 @@ def test_keras(tmp_path, suffixes):
             np.testing.assert_array_equal(conv["bias"], bias)
 
 
+@pytest.mark.slow
 def test_keras_sees_what_it_was_trained_on(tmp_path):
     """Its first convolution, on BGR grey levels minus the mean, against ours on RGB in [0, 1]."""
     layers = keras_file(tmp_path / "vgg16.h5", suffixes=("/kernel:0", "/bias:0"))
@@ -252,6 +260,7 @@ def test_keras_needs_its_scaling(tmp_path):
         load.load(tmp_path / "vgg16.h5", network, variables_of(network))
 
 
+@pytest.mark.slow
 def test_running_variance_is_biased():
     """PyTorch's update takes n / (n - 1) of the batch's variance; ours the variance itself."""
     network = googlenet(width=1 / 64)
@@ -272,6 +281,7 @@ def test_running_variance_is_biased():
     assert np.any(np.abs(after / (0.9 * before + 0.1 * x.var((0, 2, 3), ddof=1)) - 1) > 5e-4)
 
 
+@pytest.mark.slow
 def test_converts_what_the_network_takes(tmp_path, state, write):
     source, target = write(), tmp_path / "converted.safetensors"
     load.convert("googlenet", source, target)
@@ -294,6 +304,7 @@ def test_converts_what_the_network_takes(tmp_path, state, write):
     tiny.assert_trees_equal(load.load(target, network, before), load.load(source, network, before))
 
 
+@pytest.mark.slow
 def test_converts_a_classifier_of_any_size(tmp_path, capsys):
     state = plain_states.draw(plain_states.STATE["resnet50"](200), seed=0)
     write_safetensors(tmp_path / "birds.safetensors", state, {})
@@ -415,6 +426,7 @@ def test_half_a_head_is_refused(tmp_path):
         load.load(tmp_path / "cam.safetensors", network, variables_of(network))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head_batch_norm", [False, True])
 def test_inception_of_the_fields_code(tmp_path, head_batch_norm):
     """Its classifier is a convolution, and its head has no batch norm."""
@@ -441,6 +453,7 @@ def test_inception_of_the_fields_code(tmp_path, head_batch_norm):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", [write_zip, write_tar])
 def test_efficientnet(tmp_path, caplog, writer):
     shapes = plain_states.STATE["efficientnet_lite0"]()

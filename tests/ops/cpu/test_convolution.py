@@ -131,6 +131,7 @@ def test_module_leaves_the_rest_to_jax(settings):
     np.testing.assert_array_equal(ours.apply(variables, x), jaxs.apply(variables, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("side", [7, 8])
 def test_named_padding(padding, side):
@@ -158,6 +159,7 @@ def test_named_padding(padding, side):
     assert "convolution(" not in gradients(ours).lower(variables, x).compile().as_text()
 
 
+@pytest.mark.slow
 def test_over_four_devices():
     """One sum over the devices for the kernel's gradient, and nothing else is exchanged."""
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

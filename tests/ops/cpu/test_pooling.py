@@ -45,6 +45,7 @@ def arrays(size, settings, dtype=np.float32):
     return x, jnp.asarray(rng.normal(size=shape), dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_xla(case, dtype):
