@@ -26,6 +26,15 @@ ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
 
+METRICS = {
+    "Top-1 cls err": Metric("top1_cls_err"),
+    "CorLoc err, val": Metric("val/corloc_err"),
+    "CorLoc err, best": Metric("oracle/corloc_err"),
+    "MaxBoxAccV2": Metric("oracle/max_box_acc_v2"),
+    "Pointing game": Metric("in_boxes/pointing_game"),
+    "Energy": Metric("in_boxes/energy"),
+}
+
 
 def get_config() -> Study:
     """Returns the study."""
@@ -41,13 +50,6 @@ def get_config() -> Study:
             )
             for name, (title, row, fields) in ROWS.items()
         ),
-        metrics={
-            "Top-1 cls err": Metric("top1_cls_err"),
-            "CorLoc err, val": Metric("val/corloc_err"),
-            "CorLoc err, best": Metric("oracle/corloc_err"),
-            "MaxBoxAccV2": Metric("oracle/max_box_acc_v2"),
-            "Pointing game": Metric("in_boxes/pointing_game"),
-            "Energy": Metric("in_boxes/energy"),
-        },
+        metrics=METRICS,
         search=Search({"optimizer.learning_rate": Choice(RATES)}),
     )

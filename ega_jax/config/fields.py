@@ -196,7 +196,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.predict.scales = (1.0,)
     config.predict.flip = False
     # Also in so many tiles in height and in width, which overlap by half: for what is small in a
-    # large picture, but not to evaluate. Classes and scores are those of the whole. 1: none.
+    # large picture. Classes and scores are those of the whole. 1: none.
     config.predict.tiles = 1
 
     config.annotate = ml_collections.ConfigDict()  # --mode=annotate; boxes are found as to predict

@@ -16,7 +16,7 @@ A batch is a dict of NumPy arrays, read-only, b = examples per process:
 """
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,7 @@ def eval_batches(
     image_size: int,
     resize_size: int | None = None,
     ten_crop: bool = False,
+    parts: Sequence[Callable[[Any, Any], Any]] = (),
     process_index: int = 0,
     process_count: int = 1,
     prefetch: int = 2,
@@ -133,6 +134,8 @@ def eval_batches(
       resize_size: side in pixels that images are resized to before ten-crop; not used otherwise,
         images are then resized to `image_size`.
       ten_crop: whether to make ten crops of every image, in the order of `preprocess.ten_crop`.
+      parts: graph code that takes an image and its shape and returns a part of it; each part is
+        resized by itself, and images are `[B, len(parts), S, S, 3]`. None: the whole alone.
       process_index: which contiguous slice of every global batch to make.
       process_count: number of processes.
       prefetch: batches made ahead.
@@ -155,6 +158,9 @@ def eval_batches(
         del position
         if ten_crop:
             return preprocess.ten_crop(image, resize_size=resize_size, crop_size=image_size)
+        if parts:
+            shape = tf.shape(image)
+            return tf.stack([preprocess.resize(part(image, shape), image_size) for part in parts])
         return preprocess.resize(image, image_size)
 
     num_images = len(source)

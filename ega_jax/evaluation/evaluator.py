@@ -1,5 +1,6 @@
 """The evaluation loop: a trained network over a split, to figures, pictures and `results.json`."""
 
+import dataclasses
 import functools
 import io
 import os
@@ -21,6 +22,7 @@ from ega_jax.evaluation import pool
 from ega_jax.evaluation.gallery import Gallery, of_sources
 from ega_jax.evaluation.overlays import Example, gather
 from ega_jax.evaluation.scores import Scores
+from ega_jax.evaluation.tiles import stitch, tiles_of
 from ega_jax.models.network import Network
 from ega_jax.models.norm import MAIN
 from ega_jax.runtime import distributed, files
@@ -71,6 +73,7 @@ class Evaluator:
         )
         self.crops_step = jax.jit(functools.partial(steps.crops_step, model=model), **shardings)
         self.sizes = build.view_sizes(config)
+        self._tiles = tiles_of(self.sizes[0], config.predict.tiles)
         self.map_size = config.eval.map_size or config.predict.size or config.data.crop_size
         self._images, self._seconds = 0, 0.0
         self._compiled, self._compiling = False, 0.0  # seconds of the first batch
@@ -154,20 +157,27 @@ class Evaluator:
         Both are means over the views, as of `views.Views`, which `predict` makes.
         """
         ahead = None
-        for batches in zip(*(self._batches(source, size) for size in self.sizes), strict=True):
+        streams = [self._batches(source, size) for size in self.sizes]
+        if self._tiles:
+            parts = [tile.cut for tile in self._tiles]
+            streams.append(self._batches(source, self.sizes[0], parts=parts))
+        flips = (False, True) if self.config.predict.flip else (False,)
+        for batches in zip(*streams, strict=True):
             since = time.monotonic()
-            views = [(batch, False) for batch in batches]
-            views += [(batch, True) for batch in batches] if self.config.predict.flip else []
-            out = [self._look(variables, batch, mirrored) for batch, mirrored in views]
+            out = [
+                _View(mirrored, [self._look(variables, part, mirrored) for part in _parts(batch)])
+                for mirrored in flips
+                for batch in batches
+            ]
             batch = batches[0]
             if self._compiled:
                 self._images += int(batch["mask"].sum())
             else:
-                jax.block_until_ready(out)
+                jax.block_until_ready([view.parts for view in out])
                 self._compiled, self._compiling = True, time.monotonic() - since
             if ahead is not None:
                 yield self._fetch(*ahead)
-            ahead = batch, out, [mirrored for _, mirrored in views]
+            ahead = batch, out
         if ahead is not None:
             yield self._fetch(*ahead)
 
@@ -176,15 +186,12 @@ class Evaluator:
             batch = batch | {"image": np.asarray(batch["image"])[:, :, ::-1]}
         return self.step(variables, self.placement.put_batch(batch))
 
-    def _fetch(
-        self, batch: dict, out: list[dict], mirrored: list[bool]
-    ) -> tuple[dict, np.ndarray, np.ndarray]:
-        """Waits for what was computed of a batch in all views."""
-        probabilities = [local_rows(view["probabilities"]) for view in out]
-        cams = [
-            local_rows(view["cams"])[:, :, ::-1] if turned else local_rows(view["cams"])
-            for view, turned in zip(out, mirrored, strict=True)
+    def _fetch(self, batch: dict, out: "list[_View]") -> tuple[dict, np.ndarray, np.ndarray]:
+        """Waits for what was computed of a batch in all views; whole images decide on the class."""
+        probabilities = [
+            local_rows(view.parts[0]["probabilities"]) for view in out if len(view.parts) == 1
         ]
+        cams = [view.cams() for view in out]
         if len(out) == 1:
             return batch, probabilities[0], cams[0]
         maps = [
@@ -215,6 +222,33 @@ class Evaluator:
             for row in np.flatnonzero(batch["mask"]):
                 result[int(batch["index"][row])] = probabilities[row]
         return result
+
+
+@dataclasses.dataclass(frozen=True)
+class _View:
+    """What was computed of a batch, once for whole images or once for each of their tiles."""
+
+    mirrored: bool
+    parts: list[dict]
+
+    def cams(self) -> np.ndarray:
+        """Waits for the maps `[B, h, h]`, those of tiles put together."""
+        cams = [local_rows(part["cams"]) for part in self.parts]
+        if self.mirrored:
+            cams = [cam[:, :, ::-1] for cam in cams]
+        if len(cams) == 1:
+            return cams[0]
+        return stitch([cam[..., np.newaxis] for cam in cams])[..., 0]
+
+
+def _parts(batch: dict) -> Iterator[dict]:
+    """Takes a batch of images in tiles apart; yields any other as it is."""
+    images = batch["image"]
+    if images.ndim == 4:
+        yield batch
+        return
+    for place in range(images.shape[1]):
+        yield batch | {"image": images[:, place]}
 
 
 def _save_map(path: epath.Path, score_map: np.ndarray) -> None:

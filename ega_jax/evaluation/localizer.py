@@ -267,7 +267,7 @@ class Localizer:
         for image, label in pairs:
             original = as_array(image)
             for frame, rows in batch.items():
-                rows[len(originals)] = fit(frame.cut(original), frame.size)
+                rows[len(originals)] = fit(frame.cut(original, original.shape), frame.size)
             if wanted is not None:
                 wanted[len(originals)] = self._check_label(label)
             originals.append(original)

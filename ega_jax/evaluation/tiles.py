@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +25,15 @@ class Frame:
     column: int = 0
     tiles: int = 1
 
-    def cut(self, picture: np.ndarray) -> np.ndarray:
-        """Returns the part of a picture `[H, W, 3]`, at least a pixel of it."""
+    def cut(self, picture: Any, shape: Sequence[Any]) -> Any:
+        """Returns the part of a picture `[H, W, 3]`, at least a pixel of it.
+
+        Args:
+          picture: an array, or a tensor of a graph.
+          shape: H and W, which a graph knows only when it runs.
+        """
         return picture[
-            _span(self.row, self.tiles, picture.shape[0]),
-            _span(self.column, self.tiles, picture.shape[1]),
+            _span(self.row, self.tiles, shape[0]), _span(self.column, self.tiles, shape[1])
         ]
 
 
@@ -66,7 +71,7 @@ def stitch(cams: Sequence[np.ndarray]) -> np.ndarray:
     return total / weights
 
 
-def _span(place: int, tiles: int, length: int) -> slice:
+def _span(place: int, tiles: int, length: Any) -> slice:
     if tiles == 1:
         return slice(None)
     return slice(place * length // (tiles + 1), -(-(place + 2) * length // (tiles + 1)))

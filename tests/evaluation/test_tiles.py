@@ -24,14 +24,14 @@ def pictures():
 def test_tiles_overlap_and_leave_nothing_out(shape, tiles):
     seen = np.zeros((*shape, 3), np.uint8)
     for frame in tiles_of(32, tiles):
-        part = frame.cut(seen)
+        part = frame.cut(seen, shape)
         assert part.size
         part += 1  # a view of it
     assert seen.min() >= 1
     if min(shape) > 2 * tiles:
         assert seen.max() >= 4  # inside, where four meet
         assert seen[0, 0, 0] == seen[-1, -1, 0] == 1
-    assert Frame(32).cut(seen).shape == seen.shape and tiles_of(32, 1) == []
+    assert Frame(32).cut(seen, shape).shape == seen.shape and tiles_of(32, 1) == []
 
 
 @pytest.mark.parametrize("tiles", [2, 3])
@@ -64,7 +64,7 @@ def test_maps_of_tiles_are_one_view_more(tiny_run, pictures):
     both = Localizer.load(tiny_run[0], config=tiny(**fields, **{"predict.tiles": 2}))
     tiles = tiles_of(32, 2)
     # Raw maps of the tiles, cut by hand, each as a picture of its own.
-    batches = list(whole._batches([tile.cut(p) for p in few for tile in tiles], None))
+    batches = list(whole._batches([tile.cut(p, p.shape) for p in few for tile in tiles], None))
     labels_of_tiles = np.repeat(labels, len(tiles))
     cams = []
     for i, (originals, _, batch) in enumerate(batches):
