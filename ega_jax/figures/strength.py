@@ -1,11 +1,14 @@
 """Fig. 7: figures over a field that the rows of a study vary, the strength of the attack."""
 
+import itertools
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from ega_jax.studies.plan import Study, StudyError
 from ega_jax.studies.summary import Line
+
+_COLUMNS = 3  # as wide as a page
 
 
 def curves(study: Study, lines: Sequence[Line]) -> Figure:
@@ -28,10 +31,16 @@ def curves(study: Study, lines: Sequence[Line]) -> Figure:
             "over one number, as in configs/studies/fig7.py"
         )
     (field,) = fields
-    figure = Figure(figsize=(2.9 * len(study.metrics), 2.4), layout="constrained")
-    panels = figure.subplots(1, len(study.metrics), squeeze=False)[0]
-    for axes, title in zip(panels, study.metrics, strict=True):
-        for recipe in dict.fromkeys(line.row.recipe for line in lines):
+    recipes = list(dict.fromkeys(line.row.recipe for line in lines))
+    columns = min(_COLUMNS, len(study.metrics))
+    rows = -(-len(study.metrics) // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.0 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, title in itertools.zip_longest(panels, study.metrics):
+        if title is None:
+            axes.remove()
+            continue
+        for recipe in recipes:
             points = [
                 (line.row.fields[field], line.cells[title])
                 for line in lines
@@ -42,7 +51,9 @@ def curves(study: Study, lines: Sequence[Line]) -> Figure:
                 axes.errorbar(
                     x,
                     [cell.mean for cell in cells],
-                    [cell.deviation or 0.0 for cell in cells],
+                    None
+                    if all(cell.deviation is None for cell in cells)
+                    else [cell.deviation or 0.0 for cell in cells],
                     marker=".",
                     capsize=2,
                     label=recipe.rpartition("/")[2],
@@ -51,5 +62,6 @@ def curves(study: Study, lines: Sequence[Line]) -> Figure:
         axes.set_xticks(sorted(set(values)))
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
-    panels[0].legend(fontsize=7, frameon=False)
+    if len(recipes) > 1:
+        figure.axes[0].legend(fontsize=7, frameon=False)
     return figure

@@ -1,5 +1,6 @@
 """The paper's figures: what they show, by hand where it can be, and what cannot be drawn."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,7 +11,7 @@ from PIL import Image
 from ega_jax.figures import features, gradients, networks, strength
 from ega_jax.modes import figures as mode
 from ega_jax.runtime.errors import ConfigError
-from ega_jax.studies.plan import Row, StudyError
+from ega_jax.studies.plan import Metric, Row, StudyError
 from ega_jax.studies.runs import runs_of
 from ega_jax.studies.summary import summarize
 from tests.helpers.study_runs import leave, two_rows
@@ -137,6 +138,18 @@ def test_curves_of_a_study(strengths, tmp_path):
     assert first.get_xticks().tolist() == [1.0, 2.0]
     assert (first.get_title(), first.get_xlabel()) == ("Top-1 cls err", "ega.epsilon")
     assert second.containers[0].lines[0].get_ydata().tolist() == [50.0, 50.0]
+    assert first.get_legend() is None and first.containers[0].has_yerr
+
+
+def test_one_seed_has_no_spread_and_columns_beyond_a_page_go_below(strengths, tmp_path):
+    columns = {f"column {n}": Metric("pxap") for n in range(4)}
+    study = dataclasses.replace(strengths, metrics=columns)
+    found = {name: {0: tmp_path / name / "0"} for name in ("e1", "e2")}
+    figure = strength.curves(study, summarize(study, found, resamples=0))
+    assert [axes.get_title() for axes in figure.axes] == list(columns)
+    places = [tuple(axes.get_subplotspec().colspan) for axes in figure.axes]
+    assert places == [(0,), (1,), (2,), (0,)]
+    assert not figure.axes[0].containers[0].has_yerr
 
 
 def test_figures_of_a_study(strengths, tmp_path):
