@@ -14,6 +14,7 @@ from ega_jax.config.check import check
 from ega_jax.methods import CAM, METHODS
 from ega_jax.models.inputs import SCALINGS
 from ega_jax.ops.attack import Attack
+from ega_jax.ops.losses import PROBABILITIES
 from ega_jax.runtime import cpu
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.training import steps
@@ -164,7 +165,9 @@ def test_photos(small, row):
     config = recipe("photos", f"small,{row}" if small else row)
     assert config.to_dict() == recipe("photos", f"{row},small" if small else row).to_dict()
     assert (config.model.name, config.model.pretrained) == ("efficientnet_lite0", "auto")
-    assert config.optimizer.learning_rate == (0.01 if small else 0.005)
+    assert config.optimizer.learning_rate == 0.005
+    assert config.ega.probability == (row if row in PROBABILITIES else "minmax")
+    assert (config.ega.entropy_start, config.ega.entropy_rise) == (0.25, 0.5)
     assert (config.data.resize_size, config.data.crop_size) == ((146, 128) if small else (256, 224))
     assert (config.epochs, config.batch_size, config.model.head_convs) == (8.0, 16, 0)
     if row == "danet":
