@@ -3,7 +3,7 @@ r"""What a detector learns from boxes of `--mode=annotate`, beside true boxes an
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.detector --images=DIR --metadata=META --boxes=RUN/annotations/boxes.csv
 
-Trains torchvision's FCOS on the training pictures once for each source of boxes, everything else
+Trains torchvision's RetinaNet on the training pictures once for each source of boxes, everything else
 being equal: the pictures, their order, the seed, and a trunk that has seen ImageNet. Prints COCO's
 AP and AP50 on the true boxes of the test split. Batch norms keep the statistics of ImageNet.
 """
@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
-from torchvision.models.detection import FCOS
+from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -74,22 +74,26 @@ class Pyramid(nn.Module):
         return self.pyramid(levels)
 
 
-def detector(classes: int, size: int) -> FCOS:
-    """Makes FCOS for images whose shorter side is brought to `size`."""
-    strides = (8, 16, 32)
-    return FCOS(
+def detector(classes: int, size: int) -> RetinaNet:
+    """Makes RetinaNet for images whose shorter side is brought to `size`."""
+    sides = ((size // 4, size // 3), (size // 2, 2 * size // 3), (size, 4 * size // 3))
+    return RetinaNet(
         Pyramid(),
         classes,
         min_size=size,
         max_size=2 * size,
         image_mean=[127 / 255] * 3,
         image_std=[128 / 255] * 3,
-        anchor_generator=AnchorGenerator(tuple((s,) for s in strides), ((1.0,),) * len(strides)),
+        anchor_generator=AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * len(sides)),
     )
 
 
 def train(
-    net: FCOS, images: str, truth: Metadata, boxes: Sequence[np.ndarray], flags: argparse.Namespace
+    net: RetinaNet,
+    images: str,
+    truth: Metadata,
+    boxes: Sequence[np.ndarray],
+    flags: argparse.Namespace,
 ) -> None:
     """Trains on the pictures that have a box, mirrored half of the time.
 
@@ -103,9 +107,7 @@ def train(
     rng = np.random.default_rng(flags.seed)
     with_boxes = np.array([i for i, found in enumerate(boxes) if len(found)])
     steps = math.ceil(len(with_boxes) / flags.batch) * flags.epochs
-    optimizer = torch.optim.SGD(
-        net.parameters(), flags.learning_rate, momentum=0.9, weight_decay=1e-4
-    )
+    optimizer = torch.optim.AdamW(net.parameters(), flags.learning_rate, weight_decay=1e-4)
     warmup = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -139,7 +141,7 @@ def train(
         print(f"  epoch {epoch + 1}: loss {mean:.3f}, {time.time() - began:.0f} s", flush=True)
 
 
-def average_precision(net: FCOS, images: str, truth: Metadata) -> tuple[float, float]:
+def average_precision(net: RetinaNet, images: str, truth: Metadata) -> tuple[float, float]:
     """Returns COCO's AP (IoU 0.5 to 0.95) and AP50 on the true boxes, in percent."""
     net.eval()
     dataset: dict[str, list] = {"images": [], "annotations": [], "categories": []}
@@ -221,7 +223,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=160, help="pixels of the shorter side")
-    parser.add_argument("--learning_rate", type=float, default=0.01)
+    parser.add_argument("--learning_rate", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     flags = parser.parse_args(argv)
