@@ -3,9 +3,9 @@ r"""What a detector learns from boxes of `--mode=annotate`, beside true boxes an
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.detector --images=DIR --metadata=META --boxes=RUN/annotations/boxes.csv
 
-Trains torchvision's RetinaNet on the training pictures once for each source of boxes, everything else
-being equal: the pictures, their order, the seed, and a trunk that has seen ImageNet. Prints COCO's
-AP and AP50 on the true boxes of the test split. Batch norms keep the statistics of ImageNet.
+Trains torchvision's RetinaNet on the training pictures once for each source of boxes, everything
+else being equal: the pictures, their order, the seed, and a trunk that has seen ImageNet. Prints
+COCO's AP and AP50 on the true boxes of the test split. Batch norms keep ImageNet's statistics.
 """
 
 import argparse
