@@ -135,7 +135,7 @@ def eval_batches(
         images are then resized to `image_size`.
       ten_crop: whether to make ten crops of every image, in the order of `preprocess.ten_crop`.
       parts: graph code that takes an image and its shape and returns a part of it; each part is
-        resized by itself, and images are `[B, len(parts), S, S, 3]`. None: the whole alone.
+        resized by itself, and images are `[B, len(parts), S, S, 3]`. Empty: the whole alone.
       process_index: which contiguous slice of every global batch to make.
       process_count: number of processes.
       prefetch: batches made ahead.
