@@ -3,10 +3,13 @@ r"""Makes a set of two classes, pictures with an object and pictures without, fr
     python -m benchmarks.background_crops --images=DIR --metadata=META --out=OUT
     python -m ega_jax.main --config=configs/photos.py:small --config.data.root=OUT/images \
         --config.data.metadata=OUT/metadata --config.data.background_classes=background
+    python -m ega_jax.main --config=configs/photos.py:small --config.data.root=OUT/images \
+        --config.data.metadata=OUT/metadata_without --workdir=runs/without
 
 The class `object` holds the pictures as they are, with their boxes; `background` holds the widest
 crop of each that no box touches, where one of at least `--smallest` pixels a side is to be had.
-What is learnt with and without the last flag tells what it is worth.
+`metadata_without` is for a run that is not told which class is background: it trains on the same
+pictures, without boxes, and is scored on those of `object` alone, on which both can be compared.
 """
 
 import argparse
@@ -63,11 +66,22 @@ def convert(images: pathlib.Path, truth: Metadata, out: pathlib.Path, split: str
         lines["image_ids"].append(name.as_posix())
         lines["class_labels"].append(f"{name.as_posix()},1")
         count += 1
-    folder = out / "metadata" / split
+    _write(out / "metadata" / split, lines)
+    if split == "train":
+        del lines["localization"]
+    else:
+        lines = {
+            stem: [text for text in texts if text.startswith("object/")]
+            for stem, texts in lines.items()
+        }
+    _write(out / "metadata_without" / split, lines)
+    return len(truth.image_ids), count
+
+
+def _write(folder: pathlib.Path, lines: dict[str, list[str]]) -> None:
     folder.mkdir(parents=True)
     for stem, texts in lines.items():
         (folder / f"{stem}.txt").write_text("".join(f"{text}\n" for text in texts))
-    return len(truth.image_ids), count
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -92,7 +106,8 @@ def main(argv: list[str] | None = None) -> None:
         if of_split is not None:
             pictures, crops = convert(flags.images, of_split, flags.out, split, flags.smallest)
             print(f"{split}: {pictures} pictures, {crops} crops without an object")
-    (flags.out / "metadata" / "class_names.txt").write_text("".join(f"{c}\n" for c in CLASSES))
+    for name in ("metadata", "metadata_without"):
+        (flags.out / name / "class_names.txt").write_text("".join(f"{c}\n" for c in CLASSES))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,10 @@ def test_a_set_of_two_classes(arguments, tmp_path, capsys):
     assert train.image_ids == ("object/train.png", "background/train.png")
     assert train.labels.tolist() == [0, 1]
     assert [len(boxes) for boxes in train.boxes_per_image()] == [1, 0]
+    without = read_metadata(out / "metadata_without" / "train", 2)
+    assert without.image_ids == train.image_ids and without.boxes is None
+    tested = read_metadata(out / "metadata_without" / "test", 2)
+    assert tested.image_ids == ("object/test.png",) and len(tested.boxes) == 1
     crop = np.asarray(Image.open(out / "images" / "background" / "train.png"))
     assert crop.shape == (80, 60, 3) and not crop.any()
     assert (out / "images" / "object" / "train.png").exists()
