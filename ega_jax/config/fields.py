@@ -13,7 +13,8 @@ RENAMED = {"cam.reader": "reader.name", "cam.layer": "reader.layer"}
 
 # Preset `paper`: the entropy of Eq. 7 and 8, with the weights of Tab. 7. How a map becomes a
 # probability the paper does not say. Of the four readings this one localizes best on `creatures`,
-# by CorLoc at the fixed and at the best threshold, MaxBoxAccV2 and PxAP (docs/results.md).
+# by CorLoc at the fixed and at the best threshold, MaxBoxAccV2 and PxAP (docs/results.md). Recipes
+# for photographs have another one that sets in late (docs/evidence.md).
 PAPER = {
     "lambda_clean": 1.0,  # weight of the clean map's entropy
     "lambda_adv": 0.01,  # weight of the adversarial map's entropy
