@@ -77,7 +77,11 @@ def fields(**overrides):
         ),
         ([QUICKSTART, "--config.batch_size=0"], "config.batch_size=0: must be at least 1"),
         ([QUICKSTART, "--config.batch_size=many"], "must be at least 1, or auto"),
-        ([QUICKSTART, "--config.batch_size=auto"], "does not say how much memory it has"),
+        pytest.param(
+            [QUICKSTART, "--config.batch_size=auto"],
+            "does not say how much memory it has",
+            marks=pytest.mark.slow,
+        ),
         (["--mode=compile", QUICKSTART, "--topology=v5e-16"], "must be like v5e:16x16"),
         (["--config=configs/folder.py"], "set --config.data.root"),
         (["--mode=study", QUICKSTART], "error: --config is a recipe; --mode=study takes a study, "),

@@ -12,7 +12,7 @@ from ega_jax.methods.base import View
 from ega_jax.models.heads import ConvHead
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 KEY = jax.random.key(0)
 METHOD = ACoL(threshold=0.6)

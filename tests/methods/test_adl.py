@@ -11,7 +11,7 @@ import pytest
 from ega_jax.methods.adl import AttentionDropout, drop_mask, importance_map
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 # Means over the channels: 1, 4; 5, 10 and, in the second image, -4, 1; 0.5, 2.
 X = jnp.array(
@@ -90,7 +90,6 @@ def test_layers_draw_by_themselves():
     assert 60 < (~first & second).sum() < 140
 
 
-@pytest.mark.slow
 def test_evaluation_is_cam_s():
     """No parameters, and nothing happens."""
     plain, method = tiny.network(), tiny.network(tiny.method("adl"))

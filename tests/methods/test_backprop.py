@@ -66,6 +66,7 @@ def test_cell_means_keep_the_mean(pixels, cells):
         np.testing.assert_array_equal(means, maps)
 
 
+@pytest.mark.slow
 def test_read():
     """Against the whole Jacobian of the tiny network, for several classes."""
     model = tiny.TinyNet()

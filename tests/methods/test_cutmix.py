@@ -9,7 +9,7 @@ from ega_jax.methods.cutmix import random_box
 from ega_jax.ops import losses
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 KEY = jax.random.key(0)
 

@@ -10,7 +10,7 @@ import pytest
 from ega_jax.methods.danet import DANet, enlarge, mean_cosine
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 KEY = jax.random.key(0)
 PARENTS, ROOTS, MAPS = (0, 1, 0, 2, 1), (0, 1, 0, 1, 1), 3
@@ -185,7 +185,6 @@ def gradient(quick_compilation):
     return tiny.gradient_of_terms(MODEL, METHOD, tiny.variables(MODEL)["params"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("term", ["ce", "ce_parent", "ce_root", "cosine"])
 def test_who_learns_what(gradient, term):
     grads = gradient(term)

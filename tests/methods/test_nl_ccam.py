@@ -12,7 +12,7 @@ from ega_jax.methods.nl_ccam import NLCCAM, NonLocal
 from ega_jax.models.norm import AUX, MAIN
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 SHAPE = (2, 3, 4, 16)
 X = jnp.asarray(np.random.default_rng(0).normal(size=SHAPE), jnp.float32)
@@ -80,7 +80,6 @@ def test_begins_as_the_identity(train, dtype):
         np.testing.assert_array_equal(y, x)
 
 
-@pytest.mark.slow
 def test_a_new_network_is_cam_s():
     """Blocks behind four stages leave the trunk as it was: its weights keep their sense."""
     plain, method = tiny.network(), tiny.network(tiny.method("nl_ccam"))

@@ -15,7 +15,7 @@ from ega_jax.runtime.errors import ConfigError
 from tests.helpers import tiny
 from tests.helpers.runs import tiny as tiny_run_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 MODEL = tiny.network()
 IMAGES = jnp.asarray(tiny.batch(size=2, dtype=np.float32)["image"])
@@ -97,7 +97,6 @@ def naive(name, features, gradient):
     return np.maximum(total, 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grad_cam", "grad_cam_pp", "layer_cam"])
 def test_gradient_readers(variables, explained, name):
     features, gradients = explained
@@ -112,7 +111,6 @@ def test_gradient_readers(variables, explained, name):
     assert maps.max() > 0
 
 
-@pytest.mark.slow
 def test_score_cam(variables, explained):
     """A forward pass of one masked image after another."""
     features, _ = explained
@@ -131,7 +129,6 @@ def test_score_cam(variables, explained):
             np.testing.assert_allclose(for_all[b, :, :, i], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_score_cam_in_batches_of_channels(variables, monkeypatch):
     """Eight channels by three, and all at once."""
     expected = read(MODEL, variables, "score_cam", "head")
@@ -140,7 +137,6 @@ def test_score_cam_in_batches_of_channels(variables, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grad_cam", "layer_cam"])
 def test_before_the_classifier_they_are_cam(variables, name):
     """There the gradient is the class's weight over h*w: CAM without bias, or its positive part."""
@@ -171,7 +167,6 @@ def test_reads_the_trained_network_unchanged(variables, explained):
 
 
 # HaS and CutMix have CAM's network, and CAM's way to read it.
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("has", "cutmix")])
 def test_every_system_can_be_explained(name):
     """By a gradient, by masked images, and in the system's own way, for several classes at once."""

@@ -12,7 +12,7 @@ from ega_jax.models.blocks import ConvBlock
 from ega_jax.models.heads import ConvHead
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 KEY = jax.random.key(0)
 METHOD = SPG(thresholds_b2=(0.7, 0.2), thresholds_b1=(0.55, 0.45), thresholds_c=(0.6, 0.4))
@@ -158,7 +158,6 @@ def gradient(variables, quick_compilation):
     return tiny.gradient_of_terms(MODEL, METHOD, variables["params"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("term", "heads"),
     [

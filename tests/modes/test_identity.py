@@ -113,6 +113,7 @@ def test_a_run_that_never_saved_may_begin_again_as_another(tmp_path):
     assert store.load(tmp_path).seed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["set aside", "copied"])
 def test_a_checkpoint_knows_what_it_is_wherever_it_lies(run, tmp_path, place):
     workdir, results = run

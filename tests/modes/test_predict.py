@@ -45,6 +45,7 @@ def test_predictions_and_overlays_for_what_can_be_read(tiny_run, pictures):
             assert overlay.width == width and overlay.height > height
 
 
+@pytest.mark.slow
 def test_maps_and_masks_as_pictures(tiny_run, pictures, tmp_path):
     workdir, _ = tiny_run
     path = str(checkpoints.find(workdir, "last"))
@@ -61,6 +62,7 @@ def test_maps_and_masks_as_pictures(tiny_run, pictures, tmp_path):
         np.testing.assert_array_equal((grey > 127)[sure], (mask == 255)[sure])
 
 
+@pytest.mark.slow
 def test_top_k_gives_a_box_for_each_class_best_first(tiny_run, pictures):
     workdir, _ = tiny_run
     config = tiny(**{"predict.top_k": 3, "predict.threshold": 0.5})

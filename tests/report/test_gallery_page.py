@@ -11,6 +11,8 @@ from tests.helpers.browser import chromium, complaints, show, wait
 from tests.helpers.reported import THRESHOLDS, evaluated
 from tests.helpers.scored_splits import SIZE
 
+pytestmark = pytest.mark.slow  # a browser
+
 pytest.importorskip("jinja2")
 
 CARDS = """[...document.querySelectorAll("#gallery > li")].filter((item) => !item.hidden)

@@ -269,6 +269,7 @@ def test_nothing_but_padding():
     assert all(value == 0 for value in sums.values())
 
 
+@pytest.mark.slow
 def test_perturbation_is_the_radius():
     model, batch = tiny.TinyNet(dual=True), float_batch(padded=2)
     _, sums, _ = run(PAPER, model, batch)

@@ -89,6 +89,7 @@ def test_init_state():
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((state.params, state.model_state)))
 
 
+@pytest.mark.slow
 def test_deterministic_from_seed_and_step():
     first, history = train(3)
     again, repeated = train(3)
