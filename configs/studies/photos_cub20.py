@@ -13,16 +13,16 @@ from typing import Any
 
 from ega_jax.studies.plan import Choice, Metric, Row, Search, Study
 
-# The preset `paper`, and entropies that set in once the head has learnt what to draw.
-PAPER = {"ega.probability": "class_softmax", "ega.entropy_start": 0.0, "ega.entropy_rise": 0.0}
+# As in the preset `paper`, and once the head has learnt what to draw, as the recipe has it.
+AT_ONCE = {"ega.probability": "class_softmax", "ega.entropy_start": 0.0, "ega.entropy_rise": 0.0}
 LATE = {"ega.probability": "minmax", "ega.entropy_start": 0.25, "ega.entropy_rise": 0.5}
 # name: title, row of `configs/rows.py`, fields
 ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cam": ("CAM", "cam", {}),
-    "entropy": ("+ entropy alone", "entropy", PAPER),
+    "entropy": ("+ entropy alone", "entropy", AT_ONCE),
     "entropy_late": ("+ entropy alone, `minmax`, late", "entropy", LATE),
     "adversarial": ("+ adversarial alone", "adversarial", {}),
-    "ega": ("EGA", "ega", PAPER),
+    "ega": ("EGA", "ega", AT_ONCE),
     "ega_late": ("EGA, `minmax`, late", "ega", LATE),
 }
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
