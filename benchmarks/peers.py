@@ -55,8 +55,12 @@ def peer(network: str, row: str, threads: int) -> list[str]:
     return ["benchmarks/torch_peer.py", *(f"--{name}={value}" for name, value in settings.items())]
 
 
-def own_step(network: str, row: str, devices: int) -> Callable[[], None]:
-    """Compiles this project's step on noise; returns a function that makes one and waits for it."""
+def own_step(network: str, row: str, devices: int) -> tuple[Callable[[], None], str]:
+    """Compiles this project's step on noise.
+
+    Returns:
+      A function that makes a step and waits for it, and the text of the compiled program.
+    """
     import jax
     import numpy as np
 
@@ -82,13 +86,14 @@ def own_step(network: str, row: str, devices: int) -> Callable[[], None]:
     )
     state = steps.init_state(jax.random.key(0), model=model, tx=tx, image_size=size)
     state = placement.replicate(state)
+    compiled = step.lower(state, batch).compile()
 
     def run() -> None:
         nonlocal state
-        state, sums = step(state, batch)
+        state, sums = compiled(state, batch)
         jax.block_until_ready((state, sums))
 
-    return run
+    return run, compiled.as_text()
 
 
 def serve(step: Callable[[], None]) -> None:
@@ -192,7 +197,7 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.serve:
         network, row, devices = flags.serve
-        serve(own_step(network, row, int(devices)))
+        serve(own_step(network, row, int(devices))[0])
         return
     print("| network | step | threads | CPU devices | PyTorch, images/s | here | ratio |")
     print("| --- " * 7 + "|")

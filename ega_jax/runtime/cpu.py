@@ -6,11 +6,11 @@ Nothing here concerns accelerators.
 import functools
 import logging
 import os
-import pathlib
 from collections.abc import Sequence
 
 import jax
 
+from ega_jax.ops.cpu.platform import has_avx512
 from ega_jax.runtime.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def compiler_options(platform: str) -> dict[str, str]:
     Args:
       platform: of the devices, e.g. `cpu`.
     """
-    if platform != "cpu" or _has_avx512():
+    if platform != "cpu" or has_avx512():
         return {}
     try:
         # XLA's own names, which may change from one version to the next.
@@ -93,9 +93,3 @@ def drawing_options(platform: str) -> dict[str, str]:
       platform: of the devices, e.g. `cpu`.
     """
     return _DRAWN_ONCE if platform == "cpu" else {}
-
-
-def _has_avx512() -> bool:
-    """Says whether this is a processor with AVX-512, as far as Linux tells."""
-    info = pathlib.Path("/proc/cpuinfo")
-    return info.exists() and " avx512f " in info.read_text()

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ega_jax.ops.cpu.platform import by_platform
+from ega_jax.ops.cpu.platform import by_platform, has_avx512
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pairs = tuple[tuple[int, int], ...]
@@ -163,10 +163,11 @@ def _plain_kernel_gradient(
 # The formulations for CPUs.
 
 # Bounds on the columns of a product that computes neighbouring pixels as channels, where the image
-# has up to `_COLOURS` channels and where it has more.
-_COLOURS, _COLUMNS_OF_COLOURS, _COLUMNS = 4, 32, 24
-# From so many channels on either side and so many pixels, the kernel's gradient is summed up from
-# products of shifted images; that of a single pixel always is one product.
+# has up to `_COLOURS` channels and where it has more; by whether there is AVX-512.
+_COLOURS = 4
+_COLUMNS_OF_COLOURS, _COLUMNS = {False: 32, True: 64}, {False: 24, True: 32}
+# Without AVX-512, from so many channels on either side and so many pixels, the kernel's gradient is
+# summed up from products of shifted images; that of a single pixel always is one product.
 _WIDE, _LARGE = 64, 14 * 14
 
 
@@ -215,7 +216,7 @@ def _cpu_kernel_gradient(
     wide = groups == 1 and min(x.shape[3], gradient.shape[3]) >= _WIDE
     large = gradient.shape[1] * gradient.shape[2] >= _LARGE
     pointwise = groups == 1 and size == (1, 1)
-    if not (depthwise or pointwise or (wide and large)):
+    if not (depthwise or pointwise or (wide and large and not has_avx512())):
         return _plain_kernel_gradient(
             x, gradient, size=size, strides=strides, padding=padding, groups=groups
         )
@@ -305,7 +306,7 @@ def _pixels_at_once(x, kernel, strides, padding, groups) -> int:
     columns = x.shape[2] + sum(padding[1]) - width + 1
     if groups > 1 or width == 1 or strides[1] != 1 or min(padding[1]) < 0:
         return 1
-    most = _COLUMNS_OF_COLOURS if x.shape[3] <= _COLOURS else _COLUMNS
+    most = (_COLUMNS_OF_COLOURS if x.shape[3] <= _COLOURS else _COLUMNS)[has_avx512()]
     pixels = 1
     while columns % (2 * pixels) == 0 and 2 * pixels * kernel.shape[3] <= most:
         pixels *= 2

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ega_jax.ops.cpu import convolution
 from ega_jax.ops.cpu.convolution import LAYOUT, Convolution, convolve
 from tests.helpers.platforms import assert_same_programs, operations
 
@@ -64,8 +65,10 @@ def all_three(function):
     return run
 
 
+@pytest.mark.parametrize("avx512", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_equals_xla(case):
+def test_equals_xla(case, avx512, monkeypatch):
+    monkeypatch.setattr(convolution, "has_avx512", lambda: avx512)
     *shapes, settings = CASES[case]
     inputs = arrays(*shapes, settings)
     found, expected = (
@@ -74,6 +77,21 @@ def test_equals_xla(case):
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("case", ["wide and large", "to few channels"])
+def test_formulations_depend_on_the_processor(case, monkeypatch):
+    """The gradient of a wide kernel, and how many pixels are computed as channels."""
+    *shapes, settings = CASES[case]
+    inputs = arrays(*shapes, settings)
+    programs = []
+    for avx512 in (False, True):
+        monkeypatch.setattr(convolution, "has_avx512", lambda avx512=avx512: avx512)
+        function = all_three(functools.partial(convolve, **settings))
+        programs.append(jax.jit(function).lower(*inputs).as_text())
+    assert programs[0] != programs[1]
+    products = [text.count("stablehlo.dot_general") for text in programs]
+    assert products == ([9, 0] if case == "wide and large" else [0, 0])
 
 
 @pytest.mark.parametrize("case", ["to few channels", "wide and large", "depthwise"])

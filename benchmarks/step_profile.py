@@ -1,0 +1,87 @@
+"""Where the time of a training step goes on one core of a CPU, by kind of operation.
+
+    python -m benchmarks.step_profile --network=quickstart --row=ega
+
+The steps of `benchmarks.peers`, on one device. XLA's profiler says how long each operation of the
+compiled step ran; its instruction in the program's text says what it is.
+"""
+
+import argparse
+import collections
+import pathlib
+import re
+import tempfile
+
+import jax
+from jax.profiler import ProfileData
+
+from benchmarks import peers
+
+INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = (.*)$", re.MULTILINE)
+OPERATION = re.compile(r" ([a-z][\w-]*)\(")
+LOWERED_FROM = re.compile(r'op_name="([^"]*)"')
+
+
+def kinds_of(text: str) -> dict[str, str]:
+    """Returns the kind of every instruction of a compiled program, by name."""
+    return {name: kind_of(name, line) for name, line in INSTRUCTION.findall(text)}
+
+
+def kind_of(name: str, line: str) -> str:
+    """Returns the kind of an instruction of a compiled program."""
+    operation = OPERATION.search(line)[1]
+    found = LOWERED_FROM.search(line)
+    lowered_from = found[1] if found else ""
+    if operation in ("convolution", "dot") or name.startswith("ynn_fusion"):
+        if "conv_general_dilated" not in lowered_from and "dot_general" not in lowered_from:
+            return "sums"
+        kernel = "transpose()" in lowered_from or "einsum" in lowered_from
+        return "gradients of kernels" if kernel else "convolutions"
+    if operation in ("copy", "transpose", "pad", "concatenate") or "copy" in name:
+        return "copies and transpositions"
+    return "sums" if "reduce" in name else "elementwise"
+
+
+def seconds_of(folder: str, kinds: dict[str, str]) -> collections.Counter:
+    """Adds up the seconds of operations [s] in a trace, by name, of known instructions."""
+    seconds: collections.Counter = collections.Counter()
+    (path,) = pathlib.Path(folder).glob("plugins/profile/*/*.xplane.pb")
+    for plane in ProfileData.from_file(str(path)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                if event.name in kinds:
+                    seconds[event.name] += event.duration_ns / 1e9
+    return seconds
+
+
+def main() -> None:
+    """Parses the flags, compiles, profiles and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--network", choices=peers.CLASSES, default="quickstart")
+    parser.add_argument("--row", choices=peers.ROWS, default="ega")
+    parser.add_argument("--steps", type=int, default=5, help="steps profiled")
+    parser.add_argument(
+        "--top", type=int, default=0, help="instructions to list, the longest first"
+    )
+    flags = parser.parse_args()
+    run, text = peers.own_step(flags.network, flags.row, 1)
+    run()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(flags.steps):
+                run()
+        kinds = kinds_of(text)
+        seconds = seconds_of(folder, kinds)
+    total, by_kind = sum(seconds.values()), collections.Counter()
+    for name, value in seconds.items():
+        by_kind[kinds[name]] += value
+    print("| operation | ms a step | share |\n| --- | --- | --- |")
+    for kind, value in by_kind.most_common():
+        print(f"| {kind} | {1000 * value / flags.steps:.1f} | {100 * value / total:.0f} % |")
+    lines = dict(INSTRUCTION.findall(text))
+    for name, value in seconds.most_common(flags.top):
+        print(f"{1000 * value / flags.steps:8.2f} ms  {name} = {lines[name][:400]}")
+
+
+if __name__ == "__main__":
+    main()
