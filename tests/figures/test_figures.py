@@ -63,16 +63,16 @@ def test_gradients_as_pictures():
 def test_features_of_clean_and_adversarial_images(trained, images):
     found = features.layers(trained, images["image"], images["label"])
     names = [layer.name for layer in found]
-    assert names[0] == "conv1_1/bn" and names[-1] == "head/conv6_2/bn" and len(found) == 15
+    assert names[0] == "conv1_2/bn" and names[-1] == "head/conv6_2/bn" and len(found) == 7
     first = found[0]
     assert first.clean.size == 3 * 32 * 32 * 2  # images, pixels, channels
     gap = np.abs(first.clean - first.adversarial).max()
-    weights = trained.variables["params"]["conv1_1"]["conv"]["kernel"]
+    weights = trained.variables["params"]["conv1_2"]["conv"]["kernel"]
     scaled = np.abs(np.asarray(weights) / 0.225).sum(axis=(0, 1, 2)).max() / 255
     assert 0 < gap <= scaled + 1e-5  # one grey level is all that the attack moves a pixel
     statistics = trained.variables
-    main = statistics["batch_stats"]["conv1_2"]["bn"]["main"]
-    aux = statistics["batch_stats_aux"]["conv1_2"]["bn"]["aux"]
+    main = statistics["batch_stats"]["conv2_2"]["bn"]["main"]
+    aux = statistics["batch_stats_aux"]["conv2_2"]["bn"]["aux"]
     deviation = np.sqrt(main["var"] + 1e-5)
     assert found[1].means == pytest.approx(np.mean(np.abs(aux["mean"] - main["mean"]) / deviation))
     assert found[1].deviations == pytest.approx(np.mean(np.sqrt(aux["var"] + 1e-5) / deviation))

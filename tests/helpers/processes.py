@@ -24,7 +24,7 @@ def start(workdir, fields=None, *, index=0, count=1, port=0, devices=1, mode="tr
       mode: of the program.
     """
     flags = [f"--config.{name}={value}" for name, value in (TINY | (fields or {})).items()]
-    command = [sys.executable, "-m", "ega_jax.main", "--config=configs/quickstart.py"]
+    command = [sys.executable, "-m", "tests.helpers.program", "--config=configs/quickstart.py"]
     command += [f"--workdir={workdir}", f"--mode={mode}", *flags]
     if count > 1:
         command += ["--distributed", f"--coordinator_address=127.0.0.1:{port}"]

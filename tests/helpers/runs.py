@@ -3,9 +3,13 @@
 import ml_collections
 
 from configs import quickstart
+from ega_jax.models import NETWORKS
 from ega_jax.runtime import checkpoints
+from tests.helpers.tiny import SmallVGG
 
+NETWORKS["small_vgg"] = SmallVGG  # other processes know it as `tests.helpers.program`
 TINY = {
+    "model.name": "small_vgg",
     "batch_size": 8,
     "steps": 6,
     "log_every_steps": 2,

@@ -46,10 +46,14 @@ class TinyNet(nn.Module):
 
 
 class SmallVGG(Network):
-    """VGG16 of one convolution a stage and two pools: a network with all that methods ask for.
+    """VGG16 of one convolution a stage: a network with all that methods ask for.
 
-    At 16 pixels `pool1` to `conv4_3` are 8x8, what comes after is 4x4.
+    With stride 4, at 16 pixels, `pool1` to `conv4_3` are 8x8, what comes after is 4x4.
     """
+
+    feature_stride: int = 4
+    feature_strides = (4, 8)
+    whole_strides = True
 
     def trunk(self, x, stage, common, mode):
         for number, (_, count) in enumerate(vgg.STAGES, start=1):
@@ -57,7 +61,8 @@ class SmallVGG(Network):
             conv = ConvBlock(self.head_features, batch_norm=self.batch_norm, name=name, **common)
             x = stage(name, conv(x, **mode))
             if number <= 4:
-                x = stage(f"pool{number}", max_pool(x, 2, 2) if number in (1, 4) else x)
+                pools = number in (1, 4) or (number == 3 and self.feature_stride == 8)
+                x = stage(f"pool{number}", max_pool(x, 2, 2) if pools else x)
 
 
 def method(name, **settings):

@@ -216,8 +216,11 @@ def test_another_run_is_not_in_the_table(study, copied, caplog):
 
 
 @pytest.mark.slow
-def test_stopped_and_called_again_it_ends_as_if_undisturbed(study, tiny_run, tmp_path):
+def test_stopped_and_called_again_it_ends_as_if_undisturbed(
+    study, tiny_run, tmp_path, monkeypatch
+):
     """With the program itself, on the run that `tiny_run` is."""
+    monkeypatch.setattr(runner, "PROGRAM", (sys.executable, "-m", "tests.helpers.program"))
     given = [f"--config.{name}={value}" for name, value in TINY.items()]
     run = functools.partial(mode.study, study, str(tmp_path), rows=["ega"], seeds=["0"])
     saved = tmp_path / "ega" / "0" / "checkpoints" / "last"

@@ -139,7 +139,7 @@ def run_main(workdir, *, at=None, send=None, delay=0.0):
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # halves compilation
     flags = [f"--config.{name}={value}" for name, value in LONGER.items()]
-    command = [sys.executable, "-m", "ega_jax.main", "--config=configs/quickstart.py"]
+    command = [sys.executable, "-m", "tests.helpers.program", "--config=configs/quickstart.py"]
     process = subprocess.Popen(
         [*command, f"--workdir={workdir}", *flags],
         env=environment,
@@ -351,7 +351,8 @@ def narrow_weights(path, width):
 def test_starts_from_pretrained_weights(tmp_path, quickly):
     weights = tmp_path / "weights.safetensors"
     state = narrow_weights(weights, TINY["model.width"])
-    config = tiny(**{"model.pretrained": str(weights), "steps": 2, "eval.every_epochs": 0.0})
+    fields = {"model.name": "vgg16", "model.pretrained": str(weights), "eval.every_epochs": 0.0}
+    config = tiny(**fields, steps=2)
     trainer = train.Trainer(config, str(tmp_path / "run"))
     with checkpoints.Checkpoints(tmp_path / "run", keep=2) as saved:
         start = trainer.start(saved)
@@ -372,21 +373,22 @@ def test_starts_from_pretrained_weights(tmp_path, quickly):
 
 
 def test_weights_that_are_not_there(tmp_path):
-    config = tiny(**{"model.pretrained": str(tmp_path / "vgg.pth"), "data.name": "folder"})
+    missing = {"model.pretrained": str(tmp_path / "vgg.pth"), "model.name": "vgg16"}
+    config = tiny(**missing, **{"data.name": "folder"})
     with pytest.raises(WeightFileError, match="model.pretrained=.*vgg.pth'.*no such file"):
         train.Trainer(config, str(tmp_path / "run"))  # before it looks for the data
 
 
 def test_head_modules_that_do_not_exist(tmp_path):
     config = tiny(**{"optimizer.head_modules": ("layer4", "head")})
-    with pytest.raises(ConfigError, match="no module .* begins with 'layer4'; there are conv1_1"):
+    with pytest.raises(ConfigError, match="no module .* begins with 'layer4'; there are conv1_2"):
         train.Trainer(config, str(tmp_path))
 
 
 def test_weights_that_do_not_fit_stop_the_run_at_its_start(tmp_path):
     weights = tmp_path / "weights.safetensors"
     narrow_weights(weights, 2 * TINY["model.width"])
-    config = tiny(**{"model.pretrained": str(weights)})
+    config = tiny(**{"model.name": "vgg16", "model.pretrained": str(weights)})
     with pytest.raises(WeightFileError, match="does not fit VGG16 .*of another shape: features.1"):
         train.train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "config.json").exists()

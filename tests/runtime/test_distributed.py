@@ -1,5 +1,6 @@
 """Real processes on this machine, joined as on a pod, against a single one."""
 
+import collections
 import json
 import signal
 
@@ -38,14 +39,18 @@ def run(workdir, fields=None, **options):
 
 
 def scalars(workdir):
-    """Every figure of training that a run logged, `[steps]` by name."""
-    (file,) = workdir.glob("events.out.tfevents.*")
-    events = EventAccumulator(str(file), size_guidance={"tensors": 0}).Reload()
+    """Every figure of training that a run logged, `[steps]` by name, however often it was stopped."""
+    found = collections.defaultdict(dict)
+    for file in sorted(workdir.glob("events.out.tfevents.*")):
+        events = EventAccumulator(str(file), size_guidance={"tensors": 0}).Reload()
+        for tag in events.Tags()["tensors"]:
+            if tag.startswith("train/"):
+                for event in events.Tensors(tag):
+                    assert event.step not in found[tag]
+                    found[tag][event.step] = make_ndarray(event.tensor_proto)
     return {
-        tag.removeprefix("train/"): np.array([make_ndarray(e.tensor_proto) for e in tensors])
-        for tag in events.Tags()["tensors"]
-        for tensors in [events.Tensors(tag)]
-        if tag.startswith("train/")
+        tag.removeprefix("train/"): np.array([values[step] for step in sorted(values)])
+        for tag, values in found.items()
     }
 
 
@@ -71,41 +76,47 @@ def assert_same_figures(workdir, other):
         assert value == pytest.approx(two[name], rel=1e-3 if "pxap" in name else 1e-5), name
 
 
-@pytest.mark.slow
-def test_several_processes_are_one(tmp_path, alone):
-    """Every loss of 20 steps of EGA, the statistics of both batch norms, all metrics."""
-    together = run(tmp_path, count=4)
-    expected, found = scalars(alone), scalars(together)
-    assert len(expected["loss"]) == 20
-    for name in ("loss", "ce_clean", "ce_adv", "entropy_clean", "entropy_adv"):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        state(together).model_state,
-        state(alone).model_state,
-    )
-    assert_same_figures(together, alone)
-    rows = [(w / "per_image_test.csv").read_text().splitlines() for w in (alone, together)]
-    assert [row.split(",")[:3] for row in rows[0]] == [row.split(",")[:3] for row in rows[1]]
-    pictures = [np.asarray(Image.open(w / "pictures" / "boxes.png")) for w in (alone, together)]
-    assert pictures[0].shape == pictures[1].shape
-
-
-@pytest.mark.slow
-def test_one_is_told_to_stop_and_all_save_the_same_step(tmp_path, alone):
-    """Two, then four that go on from it: the figures of the run that nobody stopped."""
-    processes = start_all(tmp_path, RUN, count=2)
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Two processes, of which one is told to stop, then four that go on."""
+    workdir = tmp_path_factory.mktemp("together")
+    processes = start_all(workdir, RUN, count=2)
     for line in processes[0].stderr:
         if "Step 3/" in line:
             processes[1].send_signal(signal.SIGTERM)
             break
     codes, said = finish(processes)
     assert codes == [train.STOPPED] * 2, "\n".join(said)
-    stopped_at = int(checkpoints.find(tmp_path, "last").name)
+    stopped_at = int(checkpoints.find(workdir, "last").name)
+    assert not (workdir / "results.json").exists()
+    return run(workdir, count=4), stopped_at
+
+
+@pytest.mark.slow
+def test_one_is_told_to_stop_and_all_save_the_same_step(together):
+    workdir, stopped_at = together
     assert 3 <= stopped_at < RUN["steps"]
-    assert not (tmp_path / "results.json").exists()
-    run(tmp_path, count=4)
-    assert_same_figures(tmp_path, alone)
+    assert json.loads((workdir / "results.json").read_text())["step"] == RUN["steps"]
+
+
+@pytest.mark.slow
+def test_several_processes_are_one(together, alone):
+    """Every loss of 20 steps of EGA, the statistics of both batch norms, all metrics."""
+    workdir, _ = together
+    expected, found = scalars(alone), scalars(workdir)
+    assert len(expected["loss"]) == 20
+    for name in ("loss", "ce_clean", "ce_adv", "entropy_clean", "entropy_adv"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        state(workdir).model_state,
+        state(alone).model_state,
+    )
+    assert_same_figures(workdir, alone)
+    rows = [(w / "per_image_test.csv").read_text().splitlines() for w in (alone, workdir)]
+    assert [row.split(",")[:3] for row in rows[0]] == [row.split(",")[:3] for row in rows[1]]
+    pictures = [np.asarray(Image.open(w / "pictures" / "boxes.png")) for w in (alone, workdir)]
+    assert pictures[0].shape == pictures[1].shape
 
 
 @pytest.mark.slow

@@ -46,13 +46,13 @@ def test_other_classes(tiny_run, learned, caplog, which):
     with caplog.at_level("INFO"):
         after = load.load(path, model, before)
     assert jax.tree.structure(after) == jax.tree.structure(before)
-    kernel = after["params"]["conv3_2"]["conv"]["kernel"]
-    assert checksum(kernel) == learned["params/conv3_2/conv/kernel"]["crc32"]
+    kernel = after["params"]["conv3_3"]["conv"]["kernel"]
+    assert checksum(kernel) == learned["params/conv3_3/conv/kernel"]["crc32"]
     hidden = after["params"]["head"]["conv6_2"]["conv"]["kernel"]
     assert checksum(hidden) == learned["params/head/conv6_2/conv/kernel"]["crc32"]
     for collection, branch in ((MAIN, "main"), (AUX, "aux")):  # each keeps its own
-        place = f"model_state/{collection}/conv1_1/bn/{branch}/mean"
-        mean = after[collection]["conv1_1"]["bn"][branch]["mean"]
+        place = f"model_state/{collection}/conv1_2/bn/{branch}/mean"
+        mean = after[collection]["conv1_2"]["bn"][branch]["mean"]
         assert checksum(mean) == learned[place]["crc32"]
     tiny.assert_trees_equal(
         after["params"]["head"]["classifier"], before["params"]["head"]["classifier"]
@@ -73,7 +73,7 @@ def test_without_an_auxiliary_branch(tiny_run):
     workdir, _ = tiny_run
     model = network(row="cam")
     after = load.load(workdir, model, fresh(model))
-    assert AUX not in after and "aux" not in after["params"]["conv1_1"]["bn"]
+    assert AUX not in after and "aux" not in after["params"]["conv1_2"]["bn"]
 
 
 def test_another_head(tiny_run, caplog):
@@ -91,7 +91,7 @@ def test_another_head(tiny_run, caplog):
     [
         ({"model.width": 0.06}, "trained with model.width=0.03, not 0.06; set --config.model.wi"),
         ({"model.input_scaling": "signed"}, "model.input_scaling='imagenet', not 'signed'"),
-        ({"model.name": "resnet50"}, "trained with model.name='vgg16', not 'resnet50'; set"),
+        ({"model.name": "resnet50"}, "trained with model.name='small_vgg', not 'resnet50'; set"),
     ],
 )
 def test_refuses_another_network(tiny_run, fields, message):
@@ -133,7 +133,7 @@ def test_refuses_another_trunk(copy):
     """Were the config changed by hand, shapes would tell."""
     model = network(**{"model.width": 0.06})
     place = copy(lambda manifest: manifest["run"]["config"]["model"].update(width=0.06))
-    with pytest.raises(WeightFileError, match=r"does not fit VGG16: .*: \[2\] there, \[4\] here"):
+    with pytest.raises(WeightFileError, match=r"does not fit SmallVGG: .*: \[31\] there, \[61\] here"):
         load.load(place, model, fresh(model))
 
 
@@ -143,7 +143,7 @@ def test_refuses_what_does_not_say_what_it_is(copy):
     place = copy(lambda manifest: manifest.pop("run"))
     with pytest.raises(WeightFileError, match="does not say what network it is of .*config.json"):
         load.load(place, model, fresh(model))
-    config = {"model": {"name": "vgg16", "width": 0.03, "batch_norm": True}}
+    config = {"model": {"name": "small_vgg", "width": 0.03, "batch_norm": True}}
     (place.parents[2] / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightFileError, match="KeyError: 'input_scaling'"):
         load.load(place, model, fresh(model))
