@@ -15,10 +15,10 @@ from ega_jax.methods import CAM, METHODS
 from ega_jax.models.inputs import SCALINGS
 from ega_jax.ops.attack import Attack
 from ega_jax.ops.losses import PROBABILITIES
-from ega_jax.runtime import cpu
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.training import steps
 from ega_jax.training.objective import Objective
+from tests.helpers import tiny
 
 RECIPES = [f"{data}_{model}" for data in protocol.DATA for model in protocol.MODELS]
 IMAGES = 6000  # of a training split; decides on the schedule alone
@@ -79,8 +79,7 @@ def test_steps_at_reduced_width(quick_compilation, name):
     config.model.width = 1 / 16  # with single channels a ReLU can block all of the gradient
     made = parts(config)
     size = config.data.crop_size
-    init = functools.partial(steps.init_state, image_size=size, **made)
-    state = jax.jit(init, compiler_options=cpu.drawing_options("cpu"))(jax.random.key(0))
+    state = tiny.train_state(**made, shape=(1, size, size, 3))
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (2, size, size, 3), np.uint8),

@@ -157,9 +157,9 @@ def optimizer(learning_rate=0.1, *, momentum=0.9, **changes):
     return optimizers.build(optimizers.nesterov(momentum), schedule, **(settings | changes))
 
 
-def train_state(model, tx, seed=0):
+def train_state(model, tx, seed=0, *, shape=(1, SIZE, SIZE, 3)):
     """Makes a state as training starts from, with disturbed parameters and statistics."""
-    model_state = variables(model, seed)
+    model_state = variables(model, seed, shape=shape)
     params = model_state.pop("params")
     return steps.TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params))
 

@@ -73,7 +73,9 @@ def put_head(variables, head):
         ),
     ],
 )
-def test_equals_the_plain_network(tmp_path, name, table, options, scaling, channels):
+def test_equals_the_plain_network(
+    quick_compilation, tmp_path, name, table, options, scaling, channels
+):
     network = NETWORKS[name](num_classes=CLASSES, input_scaling=scaling, **options)
     size = 227 if name == "alexnet" else 224
     head_batch_norm = network.batch_norm and network.head_batch_norm

@@ -337,7 +337,12 @@ def test_steps_are_lowered_as_training_and_evaluation_run_them(tmp_path):
 @pytest.mark.slow
 def test_for_a_tpu_from_the_command_line(tmp_path):
     pytest.importorskip("libtpu", reason="needs libtpu: requirements-tpu-compile.txt")
-    fields = TINY | {"model.name": "vgg16", "steps": 5, "data.num_classes": 7, "ega.adversarial": False}
+    fields = TINY | {
+        "model.name": "vgg16",
+        "steps": 5,
+        "data.num_classes": 7,
+        "ega.adversarial": False,
+    }
     done = subprocess.run(
         [
             *(sys.executable, "-m", "ega_jax.main", "--mode=compile", "--topology=v5e:2x4"),

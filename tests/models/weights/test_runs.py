@@ -133,7 +133,9 @@ def test_refuses_another_trunk(copy):
     """Were the config changed by hand, shapes would tell."""
     model = network(**{"model.width": 0.06})
     place = copy(lambda manifest: manifest["run"]["config"]["model"].update(width=0.06))
-    with pytest.raises(WeightFileError, match=r"does not fit SmallVGG: .*: \[31\] there, \[61\] here"):
+    with pytest.raises(
+        WeightFileError, match=r"does not fit SmallVGG: .*: \[31\] there, \[61\] here"
+    ):
         load.load(place, model, fresh(model))
 
 
