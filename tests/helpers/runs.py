@@ -7,6 +7,7 @@ from ega_jax.models import NETWORKS
 from ega_jax.runtime import checkpoints
 from tests.helpers.tiny import SmallVGG
 
+PUBLISHED = tuple(NETWORKS)  # all but the one of the tests
 NETWORKS["small_vgg"] = SmallVGG  # other processes know it as `tests.helpers.program`
 TINY = {
     "model.name": "small_vgg",

@@ -14,7 +14,7 @@ from ega_jax.modes.export import export
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
-from tests.helpers.runs import tiny
+from tests.helpers.runs import PUBLISHED, tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -69,7 +69,7 @@ def test_each_platform_has_its_own_formulation(tiny_run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_every_network(name):
     config = tiny("cam")
     config.model.name = name

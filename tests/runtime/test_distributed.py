@@ -39,7 +39,7 @@ def run(workdir, fields=None, **options):
 
 
 def scalars(workdir):
-    """Every figure of training that a run logged, `[steps]` by name, however often it was stopped."""
+    """Every figure of training that a run logged, `[steps]` by name, whatever stopped it."""
     found = collections.defaultdict(dict)
     for file in sorted(workdir.glob("events.out.tfevents.*")):
         events = EventAccumulator(str(file), size_guidance={"tensors": 0}).Reload()
