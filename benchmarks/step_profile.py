@@ -2,12 +2,14 @@
 
     python -m benchmarks.step_profile --network=quickstart --row=ega
 
-The steps of `benchmarks.peers`, on one device. XLA's profiler says how long each operation of the
-compiled step ran; its instruction in the program's text says what it is.
+The steps of `benchmarks.peers`, on one device and one core. XLA's profiler says how long each
+operation of the compiled step ran; its instruction in the program's text says what it is. Where
+convolutions have strides, gradients of their inputs count as gradients of kernels.
 """
 
 import argparse
 import collections
+import os
 import pathlib
 import re
 import tempfile
@@ -23,27 +25,33 @@ LOWERED_FROM = re.compile(r'op_name="([^"]*)"')
 
 
 def kinds_of(text: str) -> dict[str, str]:
-    """Returns the kind of every instruction of a compiled program, by name."""
-    return {name: kind_of(name, line) for name, line in INSTRUCTION.findall(text)}
+    """Returns the kind of every instruction of a compiled program, by name.
+
+    Without loops and calls, whose time is that of the instructions within.
+    """
+    kinds = {name: kind_of(name, line) for name, line in INSTRUCTION.findall(text)}
+    return {name: kind for name, kind in kinds.items() if kind}
 
 
 def kind_of(name: str, line: str) -> str:
-    """Returns the kind of an instruction of a compiled program."""
+    """Returns the kind of an instruction; empty if others are within it."""
     operation = OPERATION.search(line)[1]
+    if operation in ("while", "call", "conditional"):
+        return ""
     found = LOWERED_FROM.search(line)
     lowered_from = found[1] if found else ""
     if operation in ("convolution", "dot") or name.startswith("ynn_fusion"):
         if "conv_general_dilated" not in lowered_from and "dot_general" not in lowered_from:
-            return "sums"
+            return "reductions"
         kernel = "transpose()" in lowered_from or "einsum" in lowered_from
         return "gradients of kernels" if kernel else "convolutions"
     if operation in ("copy", "transpose", "pad", "concatenate") or "copy" in name:
         return "copies and transpositions"
-    return "sums" if "reduce" in name else "elementwise"
+    return "reductions" if "reduce" in name else "elementwise"
 
 
 def seconds_of(folder: str, kinds: dict[str, str]) -> collections.Counter:
-    """Adds up the seconds of operations [s] in a trace, by name, of known instructions."""
+    """Returns how long each known instruction ran in a trace [s], by name."""
     seconds: collections.Counter = collections.Counter()
     (path,) = pathlib.Path(folder).glob("plugins/profile/*/*.xplane.pb")
     for plane in ProfileData.from_file(str(path)).planes:
@@ -64,6 +72,9 @@ def main() -> None:
         "--top", type=int, default=0, help="instructions to list, the longest first"
     )
     flags = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    if hasattr(os, "sched_setaffinity"):  # not on macOS
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     run, text = peers.own_step(flags.network, flags.row, 1)
     run()
     with tempfile.TemporaryDirectory() as folder:

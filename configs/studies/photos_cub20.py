@@ -10,7 +10,7 @@ that has boxes will do. After the colon:
 | part | is |
 | --- | --- |
 | `rates` | images of 128 pixels; of five learning rates each row has the one whose maps of the |
-| | validation images are the best, then three seeds; without a colon, too |
+| | validation images are the best, then three seeds; also the default |
 | `small` | images of 128 pixels at the recipe's rate: more rows, three seeds |
 | `large` | images of 224 pixels at the recipe's rate: two rows, two seeds |
 
@@ -70,6 +70,8 @@ MORE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "has": ("HaS", "has", {}),
     "adl": ("ADL", "adl", {}),
 }
+BASELINES = {"cam": "", "entropy_long": "cam_long"}  # of all others: cam
+TITLES = {"rates": "", "small": ", 128 pixels, one rate", "large": ", 224 pixels"}
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
 
 METRICS = {
@@ -90,8 +92,8 @@ def get_config(part: str = "rates") -> Study:
     Raises:
       ConfigError: there is no such part.
     """
-    if part not in ("rates", "small", "large"):
-        raise ConfigError(f"photos_cub20.py:{part}: choose rates, small or large")
+    if part not in TITLES:
+        raise ConfigError(f"configs/studies/photos_cub20.py:{part}: choose {', '.join(TITLES)}")
     chosen = ROWS
     if part == "small":
         chosen = ROWS | MORE
@@ -99,14 +101,14 @@ def get_config(part: str = "rates") -> Study:
         chosen = {name: ROWS[name] for name in ("cam", "entropy_late")}
     recipe = "configs/photos.py:" + ("" if part == "large" else "small,")
     return Study(
-        title="EGA on photographs of birds",
+        title=f"EGA on photographs of birds{TITLES[part]}",
         rows=tuple(
             Row(
                 name,
                 title,
                 f"{recipe}{row}",
                 fields,
-                baseline="" if name == "cam" else "cam",
+                baseline=BASELINES.get(name, "cam"),
             )
             for name, (title, row, fields) in chosen.items()
         ),

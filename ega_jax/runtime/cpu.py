@@ -6,11 +6,11 @@ Nothing here concerns accelerators.
 import functools
 import logging
 import os
+import pathlib
 from collections.abc import Sequence
 
 import jax
 
-from ega_jax.ops.cpu.platform import has_avx512
 from ega_jax.runtime.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -93,3 +93,15 @@ def drawing_options(platform: str) -> dict[str, str]:
       platform: of the devices, e.g. `cpu`.
     """
     return _DRAWN_ONCE if platform == "cpu" else {}
+
+
+@functools.cache
+def has_avx512() -> bool:
+    """Says whether this is a processor with AVX-512, as far as Linux tells.
+
+    XLA's convolutions are fast where it is, and what is worth another formulation differs. This is
+    the processor that lowers a program: one that is made for elsewhere is right there, and perhaps
+    slower.
+    """
+    info = pathlib.Path("/proc/cpuinfo")
+    return info.exists() and " avx512f " in info.read_text()

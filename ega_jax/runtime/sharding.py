@@ -14,8 +14,9 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ega_jax.runtime import cpu
+from ega_jax.runtime import cpu, distributed
 from ega_jax.runtime.devices import all_devices
+from ega_jax.runtime.errors import ConfigError
 
 
 class Placement:
@@ -29,8 +30,14 @@ class Placement:
     """
 
     def __init__(self, devices: list[jax.Device] | None = None):
-        """Lays a one-axis mesh over `devices`, all of them by default."""
+        """Lays a one-axis mesh over `devices`, all of them by default.
+
+        Raises:
+          ConfigError: processes run on CPUs of which some have AVX-512 and some do not.
+        """
         devices = all_devices() if devices is None else devices
+        if devices[0].platform == "cpu":
+            _require_alike()
         self.num_devices = len(devices)
         self.compiler_options = cpu.compiler_options(devices[0].platform)
         self.drawing_options = cpu.drawing_options(devices[0].platform)
@@ -47,6 +54,17 @@ class Placement:
     def replicate(self, tree: Any) -> Any:
         """Puts a whole tree on every device."""
         return jax.device_put(tree, self.replicated)
+
+
+def _require_alike() -> None:
+    """Refuses processes that would make different programs of the same step."""
+    found = distributed.gather({"avx512": np.array(cpu.has_avx512())})
+    if len({bool(process["avx512"]) for process in found}) > 1:
+        having = [str(i) for i, process in enumerate(found) if process["avx512"]]
+        raise ConfigError(
+            f"of {len(found)} processes those with the numbers {', '.join(having)} have a CPU with "
+            "AVX-512, for which programs differ, and the others do not; use machines that are alike"
+        )
 
 
 def _in_order(devices: Sequence[jax.Device]) -> np.ndarray:

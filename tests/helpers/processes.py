@@ -1,4 +1,4 @@
-"""Runs of the program by one process or several, as a user starts them."""
+"""Runs of the program, with the network of the tests, by one process or several."""
 
 import os
 import socket

@@ -10,6 +10,7 @@ import pytest
 from ega_jax.methods import adl, danet, nl_ccam, spg
 from ega_jax.models import NETWORKS
 from tests.helpers import tiny
+from tests.helpers.runs import PUBLISHED
 
 IMAGES = tiny.batch(size=2, dtype=np.float32)["image"]
 
@@ -35,7 +36,7 @@ TABLES = {
     "spg": spg.STAGES,
     "danet": {name: [stage for stage, _ in rows] for name, rows in danet.STAGES.items()},
 }
-STRIDES = [(name, stride) for name in NETWORKS for stride in NETWORKS[name].feature_strides]
+STRIDES = [(name, stride) for name in PUBLISHED for stride in NETWORKS[name].feature_strides]
 
 
 @pytest.mark.slow

@@ -218,6 +218,8 @@ def test_another_run_is_not_in_the_table(study, copied, caplog):
 @pytest.mark.slow
 def test_stopped_and_called_again_it_ends_as_if_undisturbed(study, tiny_run, tmp_path, monkeypatch):
     """With the program itself, on the run that `tiny_run` is."""
+    assert runner.PROGRAM == (sys.executable, "-m", "ega_jax.main")
+    # It knows the network of the tests besides.
     monkeypatch.setattr(runner, "PROGRAM", (sys.executable, "-m", "tests.helpers.program"))
     given = [f"--config.{name}={value}" for name, value in TINY.items()]
     run = functools.partial(mode.study, study, str(tmp_path), rows=["ega"], seeds=["0"])

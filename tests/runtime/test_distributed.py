@@ -95,13 +95,16 @@ def together(tmp_path_factory):
 @pytest.mark.slow
 def test_one_is_told_to_stop_and_all_save_the_same_step(together):
     workdir, stopped_at = together
-    assert 3 <= stopped_at < RUN["steps"]
+    assert 3 <= stopped_at <= RUN["steps"] - 5
     assert json.loads((workdir / "results.json").read_text())["step"] == RUN["steps"]
 
 
 @pytest.mark.slow
 def test_several_processes_are_one(together, alone):
-    """Every loss of 20 steps of EGA, the statistics of both batch norms, all metrics."""
+    """Every loss of 20 steps of EGA, the statistics of both batch norms, all metrics.
+
+    The first steps by two processes, the rest by four.
+    """
     workdir, _ = together
     expected, found = scalars(alone), scalars(workdir)
     assert len(expected["loss"]) == 20

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from ega_jax.aot import tpu
+from ega_jax.runtime import distributed
+from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.sharding import Placement, local_rows
 
 
@@ -26,6 +28,16 @@ def test_batches_are_split_in_order():
             (shard,) = [s for s in array.addressable_shards if s.device == device]
             np.testing.assert_array_equal(shard.data, rows)
         np.testing.assert_array_equal(local_rows(array), batch[name])
+
+
+def test_unlike_processors_are_refused(monkeypatch):
+    """Their programs of the same step would wait for each other in different places."""
+    found = [{"avx512": np.array(value)} for value in (True, False, True)]
+    monkeypatch.setattr(distributed, "gather", lambda arrays: found)
+    with pytest.raises(ConfigError, match="of 3 processes those with the numbers 0, 2 have a CPU"):
+        Placement()
+    found[1]["avx512"] = np.array(True)
+    assert Placement().num_devices == 4
 
 
 def test_rows_are_in_the_batch_s_order_whatever_the_devices_order():

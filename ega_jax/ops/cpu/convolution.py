@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ega_jax.ops.cpu.platform import by_platform, has_avx512
+from ega_jax.ops.cpu.platform import by_platform
+from ega_jax.runtime.cpu import has_avx512
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pairs = tuple[tuple[int, int], ...]

@@ -1,7 +1,6 @@
 """One operation, two formulations: one for CPUs, the plain one for every other platform."""
 
 import functools
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -51,16 +50,6 @@ def by_platform(
         rule = mlir.lower_fun(_without_dead_code(function), multiple_results=False)
         mlir.register_lowering(primitive, rule, platform=platform)
     return primitive.bind
-
-
-@functools.cache
-def has_avx512() -> bool:
-    """Says whether this is a processor with AVX-512, as far as Linux tells.
-
-    XLA's convolutions are fast where it is, and what is worth another formulation differs.
-    """
-    info = pathlib.Path("/proc/cpuinfo")
-    return info.exists() and " avx512f " in info.read_text()
 
 
 def _without_dead_code(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

@@ -70,68 +70,62 @@ def _plain_gradient(x: jax.Array, gradient: jax.Array, **settings: Any) -> jax.A
 def _cpu_gradient(
     x: jax.Array, gradient: jax.Array, *, window: int, strides: int, padding: Pairs
 ) -> jax.Array:
-    """Sends each window's gradient to its first maximum."""
+    """Sends each window's gradient to its first maximum, one place of the window at a time."""
     lowest = jnp.array(-jnp.inf, x.dtype)
     sides = [(0, 0, 0), *((before, after, 0) for before, after in padding), (0, 0, 0)]
     padded = jax.lax.pad(x, lowest, sides)
-    tiled = tuple(count * window for count in gradient.shape[1:3])
-    if window == strides and padded.shape[1:3] == tiled:
-        total = _gradient_of_tiles(padded, gradient, window)
-    else:
-        total = _gradient_of_windows(padded, gradient, window, strides)
-    back = [(0, 0, 0), *((-before, -after, 0) for before, after in padding), (0, 0, 0)]
-    return jax.lax.pad(total, jnp.zeros((), gradient.dtype), back)
-
-
-def _gradient_of_tiles(x: jax.Array, gradient: jax.Array, window: int) -> jax.Array:
-    """Computes the gradient where every pixel belongs to one window.
-
-    A reduction over windows is never part of what reads it: the maximum of a window is found once,
-    not for each of its pixels.
-    """
-    batch, rows, columns, channels = gradient.shape
-    tiles = batch, rows, window, columns, window, channels
-    place = window * jax.lax.broadcasted_iota(jnp.int32, tiles, 2)
-    place += jax.lax.broadcasted_iota(jnp.int32, tiles, 4)
-
-    def over_windows(values: jax.Array, start: Any, reduction: Any) -> jax.Array:
-        size = 1, window, window, 1
-        result = jax.lax.reduce_window(values, start, reduction, size, size, "VALID")
-        return result[:, :, None, :, None]
-
-    best = over_windows(x, -jnp.inf, jax.lax.max)
-    at_best = jnp.where(x.reshape(tiles) == best, place, window * window)
-    first = over_windows(at_best.reshape(x.shape), window * window, jax.lax.min)
-    return jnp.where(place == first, gradient[:, :, None, :, None], 0).reshape(x.shape)
-
-
-def _gradient_of_windows(x: jax.Array, gradient: jax.Array, window: int, strides: int) -> jax.Array:
-    """Computes the gradient where windows overlap or leave pixels out, place by place."""
-    _, height, width, _ = x.shape
-    reach = [strides * (count - 1) + 1 for count in gradient.shape[1:3]]
+    _, height, width, _ = padded.shape
+    _, rows, columns, _ = gradient.shape
+    reach = [strides * (count - 1) + 1 for count in (rows, columns)]
 
     def pixels(place: int) -> jax.Array:
         i, j = divmod(place, window)
-        return x[:, i : i + reach[0] : strides, j : j + reach[1] : strides]
+        return padded[:, i : i + reach[0] : strides, j : j + reach[1] : strides]
 
     best, first = pixels(0), jnp.zeros(gradient.shape, jnp.int32)
     for place in range(1, window * window):
         found = pixels(place)
         first = jnp.where(found > best, place, first)
         best = jnp.maximum(best, found)
-    zero = jnp.zeros((), gradient.dtype)
-    total = jnp.zeros(x.shape, gradient.dtype)
-    for place in range(window * window):
-        i, j = divmod(place, window)
-        # A stride's pixels between two windows, and what is left at either side.
-        spread = [
-            (0, 0, 0),
-            (i, height - i - reach[0], strides - 1),
-            (j, width - j - reach[1], strides - 1),
-            (0, 0, 0),
-        ]
-        total += jax.lax.pad(jnp.where(first == place, gradient, 0), zero, spread)
-    return total
+    first = _computed_once(first)
+
+    if window == strides and (height, width) == (rows * window, columns * window):
+        # Windows that tile the image: every pixel belongs to one.
+        shape = (x.shape[0], rows, window, columns, window, x.shape[3])
+        place = window * jax.lax.broadcasted_iota(jnp.int32, shape, 2)
+        place += jax.lax.broadcasted_iota(jnp.int32, shape, 4)
+        mine = place == first[:, :, None, :, None]
+        total = jnp.where(mine, gradient[:, :, None, :, None], 0).reshape(padded.shape)
+    else:
+        zero = jnp.zeros((), gradient.dtype)
+        total = jnp.zeros(padded.shape, gradient.dtype)
+        for place in range(window * window):
+            i, j = divmod(place, window)
+            # A stride's pixels between two windows, and what is left at either side.
+            spread = [
+                (0, 0, 0),
+                (i, height - i - reach[0], strides - 1),
+                (j, width - j - reach[1], strides - 1),
+                (0, 0, 0),
+            ]
+            total += jax.lax.pad(jnp.where(first == place, gradient, 0), zero, spread)
+    back = [(0, 0, 0), *((-before, -after, 0) for before, after in padding), (0, 0, 0)]
+    return jax.lax.pad(total, jnp.zeros((), gradient.dtype), back)
+
+
+def _computed_once(places: jax.Array) -> jax.Array:
+    """Returns non-negative integers as they are, as memory that whoever reads them reads.
+
+    XLA computes what is cheap within each of its readers: here the maximum of a window for every
+    pixel, from the batch norm on. It keeps the results of reductions over windows; this one takes
+    the maximum of each number and the zero that pads it.
+    """
+    window = (1,) * places.ndim + (2,)
+    padding = ((0, 0),) * places.ndim + ((0, 1),)
+    once = jax.lax.reduce_window(
+        places[..., None], 0, jax.lax.max, window, (1,) * len(window), padding
+    )
+    return once[..., 0]
 
 
 _gradient = by_platform("max_pool_gradient", _plain_gradient, _cpu_gradient)

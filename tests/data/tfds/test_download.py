@@ -12,6 +12,7 @@ from etils import epath
 
 from ega_jax.config import build
 from ega_jax.data.files import folder
+from ega_jax.data.pipeline import train_batches
 from ega_jax.data.source import DataError
 from ega_jax.data.tfds import download
 from ega_jax.data.tfds import source as tfds
@@ -172,7 +173,8 @@ def test_unknown_names():
 def test_one_command(offered, recipe, row, tmp_path, monkeypatch, quick_compilation):
     """Downloads, prepares, trains and scores; small, and with weights that are drawn.
 
-    The birds' costly step is that of `tests/configs/test_recipes.py`.
+    Of the birds a batch is read and no step is made: it takes a minute to compile, and
+    `tests/configs/test_recipes.py` makes it.
     """
     config = importlib.import_module(f"configs.{recipe}").get_config(row)
     out = offered(config.data.root)
@@ -184,6 +186,10 @@ def test_one_command(offered, recipe, row, tmp_path, monkeypatch, quick_compilat
     config.steps = 2 if recipe.startswith("pets") else 0
     config.eval.bootstrap, config.eval.pictures = 0, 1
     results = train.train(config, str(tmp_path / "run"))
+    source = build.sources(config, ("train",))["train"]
+    settings = {"seed": 0, "start_step": 0, "num_steps": 1, "resize_size": 64, "crop_size": 64}
+    (batch,) = train_batches(source, batch_size=4, **settings)
+    assert batch["image"].shape == (4, 64, 64, 3) and batch["image"].any()
     test = json.loads(json.dumps(results))["test"]
     assert test["images"] == (12 if recipe.startswith("pets") else 6)
     assert {"fixed", "oracle", "pxap"} <= test.keys()

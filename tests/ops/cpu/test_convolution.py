@@ -94,9 +94,11 @@ def test_formulations_depend_on_the_processor(case, monkeypatch):
     assert products == ([9, 0] if case == "wide and large" else [0, 0])
 
 
+@pytest.mark.parametrize("avx512", [False, True])
 @pytest.mark.parametrize("case", ["to few channels", "wide and large", "depthwise"])
-def test_bfloat16(case):
+def test_bfloat16(case, avx512, monkeypatch):
     """As near to the exact result as rounding to 8 bits allows."""
+    monkeypatch.setattr(convolution, "has_avx512", lambda: avx512)
     *shapes, settings = CASES[case]
     inputs = arrays(*shapes, settings, jnp.bfloat16)
     found = jax.jit(all_three(functools.partial(convolve, **settings)))(*inputs)
@@ -178,8 +180,9 @@ def test_named_padding(padding, side):
 
 
 @pytest.mark.slow
-def test_over_four_devices():
+def test_over_four_devices(monkeypatch):
     """One sum over the devices for the kernel's gradient, and nothing else is exchanged."""
+    monkeypatch.setattr(convolution, "has_avx512", lambda: False)  # wide kernels are XLA's with it
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split = jax.NamedSharding(mesh, jax.P("data"))
     whole = jax.NamedSharding(mesh, jax.P())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ega_jax.ops.cpu.pooling import max_pool
-from tests.helpers.platforms import assert_same_programs
+from tests.helpers.platforms import assert_same_programs, operations
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -20,6 +20,7 @@ CASES = {  # sides; window, strides, padding
     "every pixel": ((5, 6), 3, 1, ((1, 1), (1, 1))),
     "gaps": ((8, 8), 2, 3, ((0, 0), (0, 0))),
     "three in a row": ((6, 9), 3, 3, ((0, 0), (0, 0))),
+    "tiles with a border": ((7, 5), 2, 2, ((0, 1), (1, 0))),
 }
 
 
@@ -65,6 +66,58 @@ def test_equals_xla(case, dtype):
 def test_other_platforms_compile_the_plain_pool(case):
     size, *settings = CASES[case]
     assert_same_programs(both(max_pool, *settings), both(plain, *settings), arrays(size, settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("case", ["tiles", "overlap"])
+def test_behind_what_is_computed_within_its_readers(case, dtype):
+    """A normalization and a ReLU: every window sends all of its gradient to its maximum."""
+    size, *settings = CASES[case]
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(3, *size, 5)), dtype)
+    scale, shift = (jnp.asarray(rng.uniform(0.5, 2, 5), dtype) for _ in range(2))
+
+    def loss(x, pool):
+        y = jax.nn.relu(x * scale + shift)
+        return (pool(y, *settings).astype("float32") * jnp.arange(1.0, 6.0)).sum()
+
+    found, expected = (jax.jit(jax.grad(loss), static_argnums=1)(x, f) for f in (max_pool, plain))
+    assert np.any(expected)
+    np.testing.assert_allclose(
+        found.astype("float32"), expected.astype("float32"), rtol=2**-6, atol=2**-6
+    )
+
+
+@pytest.mark.slow
+def test_over_four_devices():
+    """Each has its own windows: nothing is exchanged."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.NamedSharding(mesh, jax.P("data"))
+    for case in ("tiles", "overlap"):
+        size, *settings = CASES[case]
+        inputs = [jnp.concatenate([a, -a]) for a in arrays(size, settings)]
+        function = both(max_pool, *settings)
+        program = jax.jit(function, in_shardings=split, out_shardings=split)
+        text = program.lower(*inputs).compile().as_text()
+        exchanged = operations(text, "all-reduce", "all-gather", "all-to-all", "collective-permute")
+        assert set(exchanged.values()) == {0}
+        for a, b in zip(program(*inputs), jax.jit(function)(*inputs), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_value_that_is_no_number_is_not_lost():
+    x = jnp.full((1, 2, 2, 1), jnp.nan)
+    gradient = jax.jit(jax.grad(lambda x: (max_pool(x, 2, 2, ((0, 0), (0, 0))) * 3.0).sum()))(x)
+    assert np.nansum(gradient) == 3
+
+
+def test_the_place_of_a_maximum_is_computed_once():
+    """What finds it ends in a reduction over windows, which XLA keeps."""
+    size, *settings = CASES["tiles"]
+    x, gradient = arrays(size, settings)
+    text = jax.jit(both(max_pool, *settings)).lower(x, gradient).compile().as_text()
+    assert operations(text, "reduce-window")["reduce-window"] == 2  # the pool's own, and this one
 
 
 def test_negative_infinity_has_a_gradient_too():
