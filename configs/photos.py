@@ -63,10 +63,6 @@ def recipe(changes: str, name: str) -> ml_collections.ConfigDict:
     config.checkpoint.every_steps = 100
     config.log_every_steps = 10
 
-    # Entropies that set in once the head has learnt what to draw: docs/evidence.md.
-    config.ega.probability = "minmax"
-    config.ega.entropy_start, config.ega.entropy_rise = 0.25, 0.5
-
     if SMALL in words:
         config.data.resize_size, config.data.crop_size = 146, 128
         config.has.grid_sizes = (0, 9, 18, 25, 32)  # the sides at 224, scaled

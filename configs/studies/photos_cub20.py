@@ -22,7 +22,7 @@ from typing import Any
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies.plan import Choice, Metric, Row, Search, Study
 
-# As in the preset `paper`, and once the head has learnt what to draw, as the recipe has it.
+# As the quickstart has it, and once the head has learnt what to draw, as the recipe has it.
 AT_ONCE = {"ega.probability": "class_softmax", "ega.entropy_start": 0.0, "ega.entropy_rise": 0.0}
 LATE = {"ega.probability": "minmax", "ega.entropy_start": 0.25, "ega.entropy_rise": 0.5}
 # name: title, row of `configs/rows.py`, fields

@@ -88,7 +88,8 @@ def test_when_the_entropies_set_in():
     assert float(share(5)) == pytest.approx(0.1)
     config.ega.enabled = False
     assert build.entropy_share(config, num_images=100) is None
-    assert build.entropy_share(changed({}), num_images=100) is None
+    at_once = {"ega.entropy_start": 0.0, "ega.entropy_rise": 0.0}
+    assert build.entropy_share(changed(at_once), num_images=100) is None
 
 
 def test_settings_reach_the_methods():
