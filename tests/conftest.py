@@ -73,6 +73,15 @@ def quick_compilation():
 
 
 @pytest.fixture
+def quickly():
+    """The same for one test, beside others that compare runs bit for bit."""
+    from tests.helpers.compilation import quick
+
+    with quick():
+        yield
+
+
+@pytest.fixture
 def folders(tmp_path):
     """Folders for source, metadata and out, the first two made."""
     for name in ("source", "metadata"):

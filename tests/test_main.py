@@ -175,7 +175,7 @@ def test_fields_without_a_recipe_change_the_config_of_the_run(run, tiny_run, tmp
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_without_its_recipe(run, tiny_run, tmp_path, quick_compilation):
+def test_a_run_goes_on_without_its_recipe(run, tiny_run, tmp_path, quickly):
     workdir, _ = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
     assert run(f"--workdir={tmp_path}/run", "--config.steps=7")[0] == 0
@@ -349,7 +349,7 @@ def test_a_workdir_that_is_a_file(run, tmp_path, mode):
 
 @pytest.mark.slow
 def test_a_run_whose_checkpoint_could_not_be_written_has_no_results(
-    run, tmp_path, monkeypatch, quick_compilation
+    run, tmp_path, monkeypatch, quickly
 ):
     from ega_jax.runtime import checkpoints
 

@@ -26,16 +26,8 @@ from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.memory import OutOfMemoryError
 from ega_jax.training import progress
 from tests.helpers import plain_states
-from tests.helpers.compilation import quick
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import TINY, final_arrays, tiny
-
-
-@pytest.fixture
-def quickly():
-    """For what is not compared with other runs bit for bit."""
-    with quick():
-        yield
 
 
 def test_run_leaves_results_pictures_checkpoints_and_events(tiny_run):
