@@ -35,6 +35,7 @@ def config_of(network: str, row: str):
     else:
         config = {"quickstart": quickstart, "folder": folder}[network].get_config()
     config.ega.enabled = row == "ega"
+    config.ega.probability = "class_softmax"  # as the peer has it
     return config
 
 
