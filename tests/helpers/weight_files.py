@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ega_jax.models.weights.files import WeightFileError, read
+from tests.helpers import tiny
 from tests.helpers.pth_writers import (
     KINDS,
 )
@@ -71,3 +72,9 @@ KERAS_NAMINGS = {
     "2": lambda layer, kind: f"{layer}/{kind}:0",
     "3": lambda layer, kind: f"{layer}/{kind}",
 }
+
+
+def variables_of(network):
+    """Draws the parameters and statistics of a network, for its smallest image."""
+    size = network.smallest_image
+    return tiny.variables(network, shape=(1, size, size, 3))
