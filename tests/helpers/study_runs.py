@@ -1,12 +1,12 @@
 """A study of two small rows, and folders of runs as the program leaves them, without training."""
 
-import json
 import pathlib
 
 import numpy as np
 
 from ega_jax import localization
 from ega_jax.evaluation import per_image, score_files
+from ega_jax.runtime import files
 from ega_jax.studies.plan import Metric, Row, Study
 from ega_jax.studies.runs import runs_of
 from tests.helpers import scored_splits
@@ -45,10 +45,10 @@ def results_of(run, **test) -> dict:
 
 
 def leave(folder: pathlib.Path, run, **test) -> pathlib.Path:
-    """Writes the results of a run."""
+    """Writes the results of a run as the program does, whole or not at all: others look on."""
     place = folder / run.name
     place.mkdir(parents=True, exist_ok=True)
-    (place / "results.json").write_text(json.dumps(results_of(run, **test)))
+    files.write_json(place / "results.json", results_of(run, **test))
     return place
 
 
