@@ -7,7 +7,7 @@
 ε from 1 to 4 grey levels, with ε + 1 steps, and 1 for ε = 1, as in `fig7.py`; images of 128 pixels.
 """
 
-from configs.studies import photos_cub20
+from configs.studies import photos
 from configs.studies.fig7 import STRENGTHS
 from ega_jax.studies.plan import Row, Study
 
@@ -26,5 +26,5 @@ def get_config() -> Study:
             )
             for strength in STRENGTHS
         ),
-        metrics=photos_cub20.METRICS,
+        metrics=photos.METRICS,
     )

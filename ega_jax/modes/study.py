@@ -108,7 +108,7 @@ class _Work:
         self.plan, self.folder, self.given = plan, folder, tuple(given)
         self.rows = _rows(plan, rows)
         self.seeds = _seeds(plan, seeds)
-        _check_given(plan, self.given)
+        _check_given(plan, self.rows, self.given)
         for row in plan.rows:
             search.chosen(plan, row, folder)  # a setting of another search is refused
         for run in [*self.trials()[:1], *self.runs({row.name: {} for row in self.rows})]:
@@ -261,17 +261,17 @@ def _refuse_another(plan: Study, folder: pathlib.Path) -> None:
         )
 
 
-def _check_given(plan: Study, given: Sequence[str]) -> None:
-    """Refuses fields that would make runs alike which the study means to be different."""
+def _check_given(plan: Study, rows: Sequence[Row], given: Sequence[str]) -> None:
+    """Refuses fields that would make runs something else than the rows asked for say."""
     searched = {name for row in plan.rows for name in plan.space(row)}
     for name in given_fields(given):
         if name == "seed":
             raise StudyError("config.seed is what the study's seeds are for; say --seeds")
         if name in searched:
             raise StudyError(f"config.{name} is what the study searches; leave it out")
-        values = {repr(row.fields[name]) for row in plan.rows if name in row.fields}
-        if len(values) > 1:
-            raise StudyError(f"config.{name} is what the study's rows vary; leave it out")
+        for row in rows:
+            if name in row.fields:
+                raise StudyError(f"config.{name} is what row {row.name} sets; leave it out")
 
 
 def _rows(plan: Study, names: Sequence[str]) -> list[Row]:

@@ -100,8 +100,11 @@ def test_refuses_to_make_alike_what_is_to_differ(study, tmp_path):
     ega = study.rows[1]
     strengths = [dataclasses.replace(ega, name=f"e{n}", fields={"ega.epsilon": n}) for n in (1, 2)]
     varied = two_rows(rows=(study.rows[0], *strengths))
-    with pytest.raises(StudyError, match="config.ega.epsilon is what the study's rows vary"):
-        mode.study(varied, str(tmp_path), given=["--config.ega.epsilon=3"])
+    epsilon = ["--config.ega.epsilon=3"]
+    for rows in ((), ("e1",)):
+        with pytest.raises(StudyError, match="config.ega.epsilon is what row e1 sets; leave it"):
+            mode.study(varied, str(tmp_path), rows=rows, given=epsilon)
+    assert len(mode.commands(varied, str(tmp_path), rows=("cam",), given=epsilon)) == 2
     assert len(mode.commands(varied, str(tmp_path), given=rate)) == 6  # this is for all alike
 
 

