@@ -9,11 +9,11 @@ import tempfile
 
 import pytest
 
+from tests.helpers import compilation
+
 # Before JAX is first imported: sharding is tested on four devices of one process.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {compilation.flags(4)}".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Many tests compile the same step, some of them in processes of their own. Workers share a cache.
 OWNS_CACHE = "PYTEST_XDIST_WORKER" not in os.environ
@@ -31,7 +31,6 @@ def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     One worker trains it, and each has a copy.
     """
     from ega_jax.modes import train
-    from tests.helpers.compilation import quick
     from tests.helpers.runs import tiny
 
     base = tmp_path_factory.getbasetemp()
@@ -41,7 +40,7 @@ def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not results.exists():
             # To the bit what the program computes, also if a module of `quick_compilation` asks.
-            with quick(False):
+            with compilation.quick(False):
                 found = train.train(tiny(profile=2), str(shared / "tiny_run"))
             results.write_bytes(pickle.dumps(found))
     workdir = tmp_path_factory.mktemp("run") / "tiny"
@@ -66,18 +65,14 @@ def shared_data() -> pathlib.Path:
 @pytest.fixture(scope="module")
 def quick_compilation():
     """Halves compile times: XLA's own passes run as ever, LLVM's costly ones do not."""
-    from tests.helpers.compilation import quick
-
-    with quick():
+    with compilation.quick():
         yield
 
 
 @pytest.fixture
 def quickly():
     """The same for one test, beside others that compare runs bit for bit."""
-    from tests.helpers.compilation import quick
-
-    with quick():
+    with compilation.quick():
         yield
 
 

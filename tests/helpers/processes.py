@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+from tests.helpers import compilation
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import TINY
 
@@ -34,7 +35,7 @@ def start(workdir, fields=None, *, index=0, count=1, port=0, devices=1, mode="tr
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # several compile at once
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": compilation.flags(devices),
     }
     return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, stderr=subprocess.PIPE)
 
