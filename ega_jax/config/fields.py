@@ -1,13 +1,12 @@
 """Every field of a run, once, with its meaning. A recipe takes this and changes a few."""
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
 
 import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
 
 from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.nested import flatten
 
 RENAMED = {"cam.reader": "reader.name", "cam.layer": "reader.layer"}
 
@@ -231,7 +230,7 @@ def check_field(name: str, value: str | None = None) -> None:
     """
     if name in RENAMED:
         raise ConfigError(f"config.{name} is called config.{RENAMED[name]} now")
-    known = list(flatten(get_config().to_dict()))
+    known = list(flatten(get_config().to_dict(), "."))
     if name in known:
         if name in ("ega.epsilon", "ega.step_size") and value and "/" in value:
             raise ConfigError(
@@ -258,14 +257,3 @@ def check_field(name: str, value: str | None = None) -> None:
 def words(text: str) -> tuple[str, ...]:
     """Splits a field of several words at its commas; spaces around them are dropped."""
     return tuple(word for part in text.split(",") if (word := part.strip()))
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Joins the names of nested fields by dots: `{"data": {"seed": 0}}` to `{"data.seed": 0}`."""
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            result |= flatten(value, f"{prefix}{name}.")
-        else:
-            result[prefix + name] = value
-    return result

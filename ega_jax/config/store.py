@@ -16,12 +16,13 @@ from etils import epath
 from ml_collections.config_dict import ConfigDict
 
 from ega_jax.config.check import AUTO
-from ega_jax.config.fields import RENAMED, flatten, get_config
+from ega_jax.config.fields import RENAMED, get_config
 from ega_jax.data import hierarchy
 from ega_jax.data.source import Source
 from ega_jax.methods import METHODS
 from ega_jax.runtime import checkpoints, files
 from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.nested import flatten
 
 # What may differ from the run's own config, sections as a whole; docs/runs.md has it too.
 FREE = (
@@ -137,7 +138,7 @@ def _is_free(name: str) -> bool:
 
 def flat(config: ConfigDict) -> dict[str, Any]:
     """Returns the fields of a config by their dotted names."""
-    return flatten(config.to_dict())
+    return flatten(config.to_dict(), ".")
 
 
 def data_facts(config: ConfigDict, source: Source) -> dict[str, Any]:
@@ -328,7 +329,7 @@ def parse(values: Any, place: str | os.PathLike) -> ConfigDict:
         raise ConfigError(f"{place} holds no config; give the workdir of a trained model")
     config = get_config()
     known = flat(config)
-    given = {RENAMED.get(name, name): value for name, value in flatten(values).items()}
+    given = {RENAMED.get(name, name): value for name, value in flatten(values, ".").items()}
     if unknown := sorted(given.keys() - known.keys()):
         raise ConfigError(
             f"{place} has fields that this version does not know: {', '.join(unknown)}; it was "

@@ -19,7 +19,7 @@ import numpy as np
 
 from ega_jax import localization
 from ega_jax.evaluation.scores import Scores, has_objects
-from ega_jax.evaluation.tables import flatten
+from ega_jax.runtime.nested import flatten
 
 PERCENTILES = (2.5, 97.5)
 _CHUNK = 250  # resamples at once: their counts at 1000 thresholds take 16 MB

@@ -3,18 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ega_jax.runtime.nested import flatten
+
 THRESHOLDS = ("fixed", "val", "oracle")
-
-
-def flatten(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Joins the names of nested figures: `{"oracle": {"x": 1.0}}` to `{"oracle/x": 1.0}`."""
-    result: dict[str, Any] = {}
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            result |= flatten(value, f"{prefix}{name}/")
-        else:
-            result[prefix + name] = value
-    return result
 
 
 def table(figures: Mapping[str, Any], intervals: Mapping[str, Any] | None = None) -> str:

@@ -26,9 +26,9 @@ from ega_jax.aot.lower import (
 )
 from ega_jax.config import build
 from ega_jax.config.check import AUTO, check
-from ega_jax.evaluation.tables import flatten
 from ega_jax.runtime import files
 from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.nested import flatten
 from ega_jax.runtime.sharding import Placement
 
 logger = logging.getLogger(__name__)

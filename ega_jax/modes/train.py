@@ -21,7 +21,6 @@ from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
 from ega_jax.evaluation.reports import inversion, maps_folder, report
 from ega_jax.evaluation.scores import Scores
-from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import untrained
 from ega_jax.modes.evaluate import evaluate
 from ega_jax.modes.report import leave as leave_report
@@ -29,6 +28,7 @@ from ega_jax.runtime import devices, distributed, files, lock, memory
 from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
 from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.nested import flatten
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
 from ega_jax.training.profiling import StepProfiler

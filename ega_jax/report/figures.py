@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ega_jax import localization
-from ega_jax.evaluation.tables import THRESHOLDS, flatten
+from ega_jax.evaluation.tables import THRESHOLDS
 from ega_jax.report.charts import Chart, Series, chart
 from ega_jax.report.events import Curve
 from ega_jax.report.runs import Reported
+from ega_jax.runtime.nested import flatten
 
 # Names for people, in the order of the page; an arrow says which way is better.
 METRICS = {

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ega_jax.evaluation import bootstrap, score_files
-from ega_jax.evaluation.tables import flatten
+from ega_jax.runtime.nested import flatten
 from ega_jax.studies.plan import Metric, Row, Study, StudyError
 
 # What a run costs, by the title of its column.

@@ -9,10 +9,11 @@ import pytest
 from configs import quickstart, rows
 from ega_jax.config import store
 from ega_jax.config.check import check
-from ega_jax.config.fields import RENAMED, flatten, get_config
+from ega_jax.config.fields import RENAMED, get_config
 from ega_jax.data.source import Source
 from ega_jax.methods import METHODS
 from ega_jax.runtime.errors import ConfigError
+from ega_jax.runtime.nested import flatten
 
 FACTS = {"train_images": 2, "train_digest": "0"}
 NAMES = ("ant", "Bär", "012.Yellow_headed_Blackbird")
@@ -66,7 +67,7 @@ def test_fields_of_a_later_version_are_named(tmp_path):
 
 
 def test_names_of_free_and_renamed_fields_exist():
-    known = flatten(get_config().to_dict())
+    known = flatten(get_config().to_dict(), ".")
     for name in (*store.FREE, *RENAMED.values()):
         assert any(field == name or field.startswith(f"{name}.") for field in known), name
     assert not RENAMED.keys() & known.keys()
@@ -109,7 +110,7 @@ def test_free_fields_change_and_are_listed():
     }
     run = quickstart.get_config()
     settled = store.settle(run, changed(fields), "runs/x")
-    assert {name: flatten(settled.to_dict())[name] for name in fields} == fields
+    assert {name: flatten(settled.to_dict(), ".")[name] for name in fields} == fields
     assert "steps: 360 -> 900" in store.changes(run, settled)
     assert len(store.changes(run, settled)) == len(fields)
 

@@ -7,7 +7,7 @@ import pytest
 
 from ega_jax import localization
 from ega_jax.evaluation import bootstrap
-from ega_jax.evaluation.tables import flatten
+from ega_jax.runtime.nested import flatten
 from tests.helpers.scored_splits import IMAGES, make, score
 
 

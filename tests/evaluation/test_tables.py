@@ -1,4 +1,4 @@
-from ega_jax.evaluation.tables import flatten, table
+from ega_jax.evaluation.tables import table
 
 FIGURES = {
     "images": 500,
@@ -7,11 +7,6 @@ FIGURES = {
     "oracle": {"threshold": 0.55, "corloc_err": 40.0, "max_box_acc": {"50": 60.0}},
     "pxap": 71.25,
 }
-
-
-def test_flatten_joins_names():
-    assert flatten(FIGURES)["oracle/max_box_acc/50"] == 60.0
-    assert flatten({}) == {}
 
 
 def test_table_has_a_column_for_each_threshold_and_a_row_for_each_figure():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ega_jax.config import build
-from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import evaluate, score, train
+from ega_jax.runtime.nested import flatten
 from tests.helpers.runs import tiny
 
 

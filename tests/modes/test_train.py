@@ -14,7 +14,6 @@ import pytest
 from clu import metric_writers
 
 from ega_jax.evaluation.scores import Scores
-from ega_jax.evaluation.tables import flatten
 from ega_jax.models.blocks import scale
 from ega_jax.models.weights.files import WeightFileError, write_safetensors
 from ega_jax.modes import evaluate, train
@@ -24,6 +23,7 @@ from ega_jax.report.runs import read_run
 from ega_jax.runtime import checkpoints, sharding
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.memory import OutOfMemoryError
+from ega_jax.runtime.nested import flatten
 from ega_jax.training import progress
 from tests.helpers import plain_states
 from tests.helpers.paths import ROOT

@@ -11,9 +11,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from ega_jax.evaluation.tables import flatten
 from ega_jax.modes import train
 from ega_jax.runtime import checkpoints, distributed
+from ega_jax.runtime.nested import flatten
 from tests.helpers.processes import HEARTBEAT_TIMEOUT, finish, start_all
 from tests.helpers.runs import tiny
 
