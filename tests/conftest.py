@@ -13,7 +13,7 @@ from tests.helpers import compilation
 
 # Before JAX is first imported: sharding is tested on four devices of one process.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {compilation.flags(4)}".strip()
+os.environ |= compilation.quick(devices=4)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Many tests compile the same step, some of them in processes of their own. Workers share a cache.
 OWNS_CACHE = "PYTEST_XDIST_WORKER" not in os.environ
@@ -39,9 +39,7 @@ def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     with open(shared / "tiny_run.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not results.exists():
-            # To the bit what the program computes, also if a module of `quick_compilation` asks.
-            with compilation.quick(False):
-                found = train.train(tiny(profile=2), str(shared / "tiny_run"))
+            found = train.train(tiny(profile=2), str(shared / "tiny_run"))
             results.write_bytes(pickle.dumps(found))
     workdir = tmp_path_factory.mktemp("run") / "tiny"
     shutil.copytree(shared / "tiny_run", workdir)
@@ -60,20 +58,6 @@ def shared_data() -> pathlib.Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("reference data (../shared/data) is not present")
     return SHARED_DATA
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Halves compile times: XLA's own passes run as ever, LLVM's costly ones do not."""
-    with compilation.quick():
-        yield
-
-
-@pytest.fixture
-def quickly():
-    """The same for one test, beside others that compare runs bit for bit."""
-    with compilation.quick():
-        yield
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_fields_without_a_recipe_change_the_config_of_the_run(run, tiny_run, tmp
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_without_its_recipe(run, tiny_run, tmp_path, quickly):
+def test_a_run_goes_on_without_its_recipe(run, tiny_run, tmp_path):
     workdir, _ = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
     assert run(f"--workdir={tmp_path}/run", "--config.steps=7")[0] == 0
@@ -348,9 +348,7 @@ def test_a_workdir_that_is_a_file(run, tmp_path, mode):
 
 
 @pytest.mark.slow
-def test_a_run_whose_checkpoint_could_not_be_written_has_no_results(
-    run, tmp_path, monkeypatch, quickly
-):
+def test_a_run_whose_checkpoint_could_not_be_written_has_no_results(run, tmp_path, monkeypatch):
     from ega_jax.runtime import checkpoints
 
     def fail(self):

@@ -54,6 +54,7 @@ METRICS = {
     "Pointing game": Metric("in_boxes/pointing_game"),
     "Energy": Metric("in_boxes/energy"),
     "Outside": Metric("in_boxes/brighter_outside"),
+    "PxAP": Metric("pxap"),  # of masks
 }
 
 

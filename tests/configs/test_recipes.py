@@ -73,7 +73,7 @@ def test_builds_at_full_size(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [f"cub_{m}" for m in (*protocol.MODELS, "efficientnet_lite0")])
-def test_steps_at_reduced_width(quick_compilation, name):
+def test_steps_at_reduced_width(name):
     # Recipes of a network differ by classes and schedule: one of each takes the costly step.
     config = recipe(name)
     config.model.width = 1 / 16  # with single channels a ReLU can block all of the gradient

@@ -12,8 +12,6 @@ from ega_jax.runtime import checkpoints
 from tests.docs.test_how_to import blocks
 from tests.helpers.runs import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture
 def exported(tiny_run, tmp_path, monkeypatch):

@@ -18,8 +18,6 @@ from ega_jax.models import NETWORKS
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import TINY
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture
 def page(request, monkeypatch, tmp_path, tiny_run):

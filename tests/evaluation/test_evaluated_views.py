@@ -10,8 +10,6 @@ from ega_jax.runtime import checkpoints
 from ega_jax.runtime.sharding import Placement
 from tests.helpers.runs import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize(

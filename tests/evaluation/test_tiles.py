@@ -10,8 +10,6 @@ from ega_jax.evaluation.tiles import Frame, stitch, tiles_of
 from ega_jax.runtime.memory import OutOfMemoryError
 from tests.helpers.runs import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def pictures():

@@ -33,9 +33,8 @@ def start(workdir, fields=None, *, index=0, count=1, port=0, devices=1, mode="tr
         command += [f"--heartbeat_timeout={HEARTBEAT_TIMEOUT}"]
     environment = {
         **os.environ,
+        **compilation.quick(devices),
         "PYTHONPATH": str(ROOT),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # several compile at once
-        "XLA_FLAGS": compilation.flags(devices),
     }
     return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, stderr=subprocess.PIPE)
 

@@ -12,7 +12,7 @@ from ega_jax.methods.base import View
 from ega_jax.models.heads import ConvHead
 from tests.helpers import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
 METHOD = ACoL(threshold=0.6)
@@ -26,7 +26,7 @@ def variables():
 
 
 @pytest.fixture(scope="module")
-def apply(variables, quick_compilation):
+def apply(variables):
     """The network over a batch, with labels or without."""
     images = tiny.batch(dtype=np.float32)["image"]
     run = jax.jit(functools.partial(MODEL.apply, variables, images, train=False))

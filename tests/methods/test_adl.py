@@ -11,7 +11,7 @@ import pytest
 from ega_jax.methods.adl import AttentionDropout, drop_mask, importance_map
 from tests.helpers import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 # Means over the channels: 1, 4; 5, 10 and, in the second image, -4, 1; 0.5, 2.
 X = jnp.array(

@@ -10,8 +10,6 @@ import pytest
 from ega_jax.methods.backprop import Backprop, cell_means, saliency
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MEANS = jax.jit(cell_means, static_argnums=1)
 
 

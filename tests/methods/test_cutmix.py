@@ -9,7 +9,7 @@ from ega_jax.methods.cutmix import random_box
 from ega_jax.ops import losses
 from tests.helpers import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
 
@@ -47,7 +47,7 @@ def test_box_by_hand(monkeypatch, stays, centre, rows, columns):
 
 
 @pytest.fixture(scope="module")
-def boxes(quick_compilation):
+def boxes():
     """A function of beta: 1000 boxes in 32 pixels."""
     keys = jax.random.split(KEY, 1000)
     draw = jax.jit(jax.vmap(lambda key, beta: random_box(key, 32, beta=beta), (0, None)))

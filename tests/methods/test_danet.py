@@ -10,7 +10,7 @@ import pytest
 from ega_jax.methods.danet import DANet, enlarge, mean_cosine
 from tests.helpers import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
 PARENTS, ROOTS, MAPS = (0, 1, 0, 2, 1), (0, 1, 0, 1, 1), 3
@@ -180,7 +180,7 @@ def test_maps_are_added_by_rank():
 
 
 @pytest.fixture(scope="module")
-def gradient(quick_compilation):
+def gradient():
     """A function of a term's name: the gradient of that term alone."""
     return tiny.gradient_of_terms(MODEL, METHOD, tiny.variables(MODEL)["params"])
 

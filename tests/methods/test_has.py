@@ -12,7 +12,7 @@ from ega_jax.methods.has import HaS, hidden_squares
 from ega_jax.models.inputs import SCALINGS, scale_input
 from tests.helpers import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
 

@@ -16,8 +16,6 @@ from ega_jax.training import steps
 from ega_jax.training.objective import Objective
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SETTINGS = {
     "has": {"grid_sizes": (0, 4, 8)},
     "spg": {"thresholds_b2": (0.6, 0.2), "thresholds_b1": (0.52, 0.48), "thresholds_c": (0.5, 0.5)},

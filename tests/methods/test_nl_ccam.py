@@ -12,7 +12,7 @@ from ega_jax.methods.nl_ccam import NLCCAM, NonLocal
 from ega_jax.models.norm import AUX, MAIN
 from tests.helpers import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 SHAPE = (2, 3, 4, 16)
 X = jnp.asarray(np.random.default_rng(0).normal(size=SHAPE), jnp.float32)

@@ -15,7 +15,7 @@ from ega_jax.runtime.errors import ConfigError
 from tests.helpers import tiny
 from tests.helpers.runs import tiny as tiny_run_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 MODEL = tiny.network()
 IMAGES = jnp.asarray(tiny.batch(size=2, dtype=np.float32)["image"])
@@ -69,7 +69,7 @@ def tail(variables):
 
 
 @pytest.fixture(scope="module")
-def explained(variables, quick_compilation):
+def explained(variables):
     """The input of conv5_3 `[2, 4, 4, 8]`, and the gradients by class `[2, 2, 4, 4, 8]`."""
     logits, out = jax.jit(functools.partial(MODEL.apply, train=False))(variables, IMAGES)
     rest = jax.jit(tail(variables))

@@ -12,7 +12,7 @@ from ega_jax.models.blocks import ConvBlock
 from ega_jax.models.heads import ConvHead
 from tests.helpers import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
 METHOD = SPG(thresholds_b2=(0.7, 0.2), thresholds_b1=(0.55, 0.45), thresholds_c=(0.6, 0.4))
@@ -26,7 +26,7 @@ def variables():
 
 
 @pytest.fixture(scope="module")
-def seen(variables, quick_compilation):
+def seen(variables):
     images = tiny.batch(dtype=np.float32)["image"]
     return jax.jit(functools.partial(MODEL.apply, train=False))(variables, images)
 
@@ -153,7 +153,7 @@ def test_loss_by_its_definition(seen):
 
 
 @pytest.fixture(scope="module")
-def gradient(variables, quick_compilation):
+def gradient(variables):
     """A function of a term's name: the gradient of that term alone."""
     return tiny.gradient_of_terms(MODEL, METHOD, variables["params"])
 

@@ -59,7 +59,7 @@ def blurring_network(name, stride):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row[0]}-{row[2]:.0f}")
-def test_cells_look_where_the_document_says(quick_compilation, row):
+def test_cells_look_where_the_document_says(row):
     """A column's response has its centre of mass at the column, on average over a stride."""
     name, size, map_size, stride, first, displacement = row
     stride = int(stride)

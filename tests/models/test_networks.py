@@ -73,9 +73,7 @@ def put_head(variables, head):
         ),
     ],
 )
-def test_equals_the_plain_network(
-    quick_compilation, tmp_path, name, table, options, scaling, channels
-):
+def test_equals_the_plain_network(tmp_path, name, table, options, scaling, channels):
     network = NETWORKS[name](num_classes=CLASSES, input_scaling=scaling, **options)
     size = 227 if name == "alexnet" else 224
     head_batch_norm = network.batch_norm and network.head_batch_norm
@@ -167,7 +165,7 @@ SMALL = [  # every network and both norms, as narrow as they go
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "size", "map_size"), SMALL)
-def test_one_interface(quick_compilation, name, options, size, map_size):
+def test_one_interface(name, options, size, map_size):
     stride = 8 if map_size == (8, 8) else 16
     network = NETWORKS[name](7, width=1 / 64, feature_stride=stride, dual=True, **options)
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, size, size, 3)), jnp.float32)

@@ -220,7 +220,6 @@ def test_a_loop_is_counted_as_often_as_it_runs():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_parts_of_a_batch_and_attack_steps_are_counted():
     """A batch in two parts takes what it takes at once; each of three attack steps as much."""
 

@@ -16,8 +16,6 @@ from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
 from tests.helpers.runs import PUBLISHED, tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def some_images(number, size, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (number, size, size, 3), np.uint8)

@@ -11,8 +11,6 @@ from ega_jax.modes import train
 from ega_jax.runtime.errors import ConfigError
 from tests.helpers.runs import final_arrays
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 def test_a_run_that_skips_images_is_the_same_after_a_restart(tmp_path):

@@ -45,7 +45,7 @@ def figures(results):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cub", "ilsvrc", "openimages"])
-def test_same_figures_from_files_and_through_tfds(tmp_path, quick_compilation, name):
+def test_same_figures_from_files_and_through_tfds(tmp_path, name):
     root = tfds_sets.laid_out(name, tmp_path)
     made = tfds_sets.build(name, root, tmp_path / "tfds")
     files = config(root, name="folder", metadata=str(root / "metadata"))

@@ -25,7 +25,7 @@ from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.memory import OutOfMemoryError
 from ega_jax.runtime.nested import flatten
 from ega_jax.training import progress
-from tests.helpers import plain_states
+from tests.helpers import compilation, plain_states
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import TINY, final_arrays, tiny
 
@@ -128,8 +128,7 @@ def run_main(workdir, *, at=None, send=None, delay=0.0):
     Returns:
       Exit code and log.
     """
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # halves compilation
+    environment = {**os.environ, **compilation.quick(), "PYTHONPATH": str(ROOT)}
     flags = [f"--config.{name}={value}" for name, value in LONGER.items()]
     command = [sys.executable, "-m", "tests.helpers.program", "--config=configs/quickstart.py"]
     process = subprocess.Popen(
@@ -225,7 +224,7 @@ def test_damaged_checkpoint_is_refused_and_an_older_one_can_be_chosen(tmp_path, 
 
 
 @pytest.mark.slow
-def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp_path, quickly):
+def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp_path):
     config = tiny(
         **{"optimizer.learning_rate": 1e18, "model.batch_norm": False, "checkpoint.every_steps": 1}
     )
@@ -254,7 +253,7 @@ def test_impossible_config_is_found_before_anything_is_written(tmp_path, fields,
 
 
 @pytest.mark.slow
-def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch, quickly):
+def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch):
     """The whole way, at a rate that does not blow rounding up, nor do signs of an attack.
 
     tests/training/test_steps.py has single steps with the attack, to 1e-5.
@@ -263,14 +262,39 @@ def test_one_device_and_four_give_the_same_run(tmp_path, monkeypatch, quickly):
     four = train.train(calm, str(tmp_path / "four"))
     monkeypatch.setattr(train, "Placement", lambda: sharding.Placement(jax.devices()[:1]))
     one = train.train(calm, str(tmp_path / "one"))
-    trainer = train.Trainer(calm, str(tmp_path / "new"))
-    with checkpoints.Checkpoints(tmp_path / "new", keep=1) as saved:
+    close_to_each_other(calm, tmp_path, "one", "four")
+    assert flatten(one["test"]) == pytest.approx(flatten(four["test"]), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_as_it_is_compiled_for_users(tmp_path):
+    """All other tests compile quickly: what is computed does not depend on it."""
+    fields = {"steps": 3, "eval.every_epochs": 0.0, "optimizer.learning_rate": 0.01}
+    calm = tiny("cam", **fields)
+    train.train(calm, str(tmp_path / "quick"))
+    flags = [f"--config.{name}={value}" for name, value in (TINY | fields).items()]
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.helpers.program", "--config=configs/quickstart.py:cam"),
+            *(f"--workdir={tmp_path / 'thorough'}", "--cpu_devices=2", *flags),
+        ],
+        env=compilation.thorough() | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    close_to_each_other(calm, tmp_path, "quick", "thorough")
+
+
+def close_to_each_other(config, folder, *names):
+    """Compares two runs below a folder: apart by a small share of how far they have come."""
+    trainer = train.Trainer(config, str(folder / "new"))
+    with checkpoints.Checkpoints(folder / "new", keep=1) as saved:
         start = trainer.start(saved)
-    ends = [trainer.restore(checkpoints.find(tmp_path / name, "last")) for name in ("one", "four")]
+    ends = [trainer.restore(checkpoints.find(folder / name, "last")) for name in names]
     for before, a, b in zip(*map(jax.tree.leaves, (start, *ends)), strict=True):
         moved, apart = (np.linalg.norm(np.subtract(a, other)) for other in (before, b))
         assert apart <= 0.03 * moved  # a share that a device's images would miss is far more
-    assert flatten(one["test"]) == pytest.approx(flatten(four["test"]), abs=1e-3)
 
 
 @pytest.mark.slow
@@ -344,7 +368,7 @@ def narrow_weights(path, width):
 
 
 @pytest.mark.slow
-def test_starts_from_pretrained_weights(tmp_path, quickly):
+def test_starts_from_pretrained_weights(tmp_path):
     weights = tmp_path / "weights.safetensors"
     state = narrow_weights(weights, TINY["model.width"])
     fields = {"model.name": "vgg16", "model.pretrained": str(weights), "eval.every_epochs": 0.0}

@@ -53,7 +53,7 @@ def scored(tmp_path, pictures):
 
 
 @pytest.mark.slow
-def test_training_evaluates_what_was_drawn(quick_compilation, tmp_path):
+def test_training_evaluates_what_was_drawn(tmp_path):
     results = train.train(no_steps(), str(tmp_path))
     assert results["step"] == 0 and "corloc_err" in results["test"]["fixed"]
     assert json.loads((tmp_path / "results.json").read_text())["step"] == 0
@@ -64,7 +64,7 @@ def test_training_evaluates_what_was_drawn(quick_compilation, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_is_what_training_begins_with(quick_compilation, tmp_path):
+def test_it_is_what_training_begins_with(tmp_path):
     """The same weights, drawn from the same seed, as the first checkpoint of a longer run has."""
     train.train(no_steps(), str(tmp_path / "none"))
     config = tiny("cam", **{"steps": 1, "optimizer.learning_rate": 1e-30, "eval.bootstrap": 0})
@@ -86,9 +86,7 @@ def test_without_data_there_are_no_figures(named, tmp_path):
 
 
 @pytest.mark.slow
-def test_predicting_writes_the_checkpoint_itself(
-    quick_compilation, named, tmp_path, pictures, caplog
-):
+def test_predicting_writes_the_checkpoint_itself(named, tmp_path, pictures, caplog):
     workdir = tmp_path / "run"
     with caplog.at_level("INFO"):
         assert predict.predict(named, str(workdir), str(pictures)) == []
@@ -102,7 +100,7 @@ def test_predicting_writes_the_checkpoint_itself(
 
 
 @pytest.mark.slow
-def test_evaluating_needs_no_training_split(quick_compilation, named, scored, tmp_path):
+def test_evaluating_needs_no_training_split(named, scored, tmp_path):
     named.update_from_flattened_dict(scored)
     results = evaluate.evaluate(named, str(tmp_path / "run"))
     assert results["test"]["images"] == 4
@@ -120,7 +118,7 @@ def test_a_run_with_steps_is_not_begun_by_predicting(tmp_path, pictures):
 
 
 @pytest.mark.slow
-def test_it_has_seen_no_images(quick_compilation, tmp_path):
+def test_it_has_seen_no_images(tmp_path):
     """To train on from it, `model.pretrained` takes its workdir."""
     train.train(no_steps(), str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="was trained on other images: 0 then, 20 now"):

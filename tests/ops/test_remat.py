@@ -13,8 +13,6 @@ from ega_jax.training.objective import Objective
 from tests.helpers import tiny
 from tests.helpers.platforms import lowered
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 METHOD = tiny.method("adl", drop_rate=0.5)  # draws on the way
 MODEL = tiny.network(METHOD, dual=True, dropout=0.2)
 

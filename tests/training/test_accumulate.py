@@ -15,8 +15,6 @@ from ega_jax.training.accumulate import in_parts
 from ega_jax.training.objective import Objective
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 OBJECTIVE = Objective(Attack(epsilon=2, step_size=1, num_steps=1), tiny.entropy(1.0, 0.1))
 TX = tiny.optimizer()
 

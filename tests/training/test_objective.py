@@ -14,8 +14,6 @@ from ega_jax.ops.attack import Attack
 from ega_jax.training.objective import Objective, rising
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 ONE_STEP = Attack(epsilon=1, step_size=1, num_steps=1)
 PAPER = Objective(attack=ONE_STEP, entropy=tiny.entropy(1.0, 0.01))

@@ -18,8 +18,6 @@ from ega_jax.training.objective import Objective
 from tests.helpers import tiny
 from tests.helpers.platforms import plain_operations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ATTACK = Attack(epsilon=2, step_size=1, num_steps=2, random_start=True)
 OBJECTIVE = Objective(ATTACK, tiny.entropy(1.0, 0.1))
 MODEL = tiny.TinyNet(dual=True, dropout=0.2)

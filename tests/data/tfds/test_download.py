@@ -170,7 +170,7 @@ def test_unknown_names():
 @pytest.mark.parametrize(
     ("recipe", "row"), [("pets_vgg", "cam"), ("cub_efficientnet_lite0", "small,cam")]
 )
-def test_one_command(offered, recipe, row, tmp_path, monkeypatch, quick_compilation):
+def test_one_command(offered, recipe, row, tmp_path, monkeypatch):
     """Downloads, prepares, trains and scores; small, and with weights that are drawn.
 
     Of the birds a batch is read and no step is made: it takes a minute to compile, and

@@ -12,8 +12,6 @@ from ega_jax.ops.cpu import convolution
 from ega_jax.ops.cpu.convolution import LAYOUT, Convolution, convolve
 from tests.helpers.platforms import assert_same_programs, operations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def plain(x, kernel, *, strides=(1, 1), padding=((0, 0), (0, 0)), groups=1):
     return jax.lax.conv_general_dilated(

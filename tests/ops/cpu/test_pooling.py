@@ -10,8 +10,6 @@ import pytest
 from ega_jax.ops.cpu.pooling import max_pool
 from tests.helpers.platforms import assert_same_programs, operations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CASES = {  # sides; window, strides, padding
     "tiles": ((8, 6), 2, 2, ((0, 0), (0, 0))),
     "tiles, some pixels left": ((9, 7), 2, 2, ((0, 0), (0, 0))),
