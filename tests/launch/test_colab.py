@@ -48,7 +48,7 @@ def test_kept_without_outputs_and_without_an_address(notebook):
 
 
 @pytest.mark.slow
-def test_runs_to_the_end_with_pictures(notebook, tmp_path, monkeypatch):
+def test_runs_to_the_end_with_pictures(notebook, tmp_path):
     data = tmp_path / "data"
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
