@@ -43,7 +43,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...] | None]] = {  # titles, and rows; No
     "small": (", 128 pixels", None),
     "large": (", 224 pixels", MAIN),
 }
-BASELINES = {"entropy_long": "cam_long", "entropy_fine": "cam_fine"}  # of all others: cam
+READERS = {"grad_cam_pp": "Grad-CAM++", "layer_cam": "LayerCAM"}
 
 METRICS = {
     "Top-1 cls err": Metric("top1_cls_err"),
@@ -68,43 +68,54 @@ def _fields(reading: str, moment: str) -> dict[str, Any]:
     }
 
 
-def _rows() -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Returns titles, rows of `configs/rows.py` and fields by name."""
-    rows: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "cam": ("CAM", "cam", {}),
-        "adversarial": ("CAM + adversarial", "adversarial", {}),
-    }
+def _rows(recipe: str) -> list[Row]:
+    """Returns all rows; their recipes begin with `recipe`."""
+
+    def row(name: str, title: str, system: str, fields: dict[str, Any], **more: str) -> Row:
+        return Row(name, title, recipe + system, fields, **{"baseline": "cam"} | more)
+
+    rows = [
+        row("cam", "CAM", "cam", {}, baseline=""),
+        row("adversarial", "CAM + adversarial", "adversarial", {}),
+    ]
     for system, title in (("entropy", "CAM + entropy"), ("ega", "EGA")):
         for moment in MOMENTS:
             for reading in READINGS:
                 name = f"{system}_{reading}_{moment.replace(' ', '_')}"
                 fields = _fields(reading, moment)
-                rows[name] = (f"{title}, `{reading}`, {moment}", system, fields)
+                rows.append(row(name, f"{title}, `{reading}`, {moment}", system, fields))
     late = _fields("minmax", "late")
     for weight in (0.1, 3.0):
-        rows[f"entropy_weight_{weight:g}"] = (
-            f"CAM + entropy, weight {weight:g}",
-            "entropy",
-            late | {"ega.lambda_clean": weight},
-        )
+        fields = late | {"ega.lambda_clean": weight}
+        title = f"CAM + entropy, weight {weight:g}"
+        rows.append(row(f"entropy_weight_{weight:g}", title, "entropy", fields))
     for clean, adversarial in WEIGHTS:
-        rows[f"ega_weights_{clean:g}_{adversarial:g}"] = (
-            f"EGA, weights {clean:g} and {adversarial:g}",
-            "ega",
-            late | {"ega.lambda_clean": clean, "ega.lambda_adv": adversarial},
-        )
-    rows["ega_half"] = ("EGA, half of each cross entropy", "ega", late | {"ega.ce_weight": 0.5})
+        fields = late | {"ega.lambda_clean": clean, "ega.lambda_adv": adversarial}
+        title = f"EGA, weights {clean:g} and {adversarial:g}"
+        rows.append(row(f"ega_weights_{clean:g}_{adversarial:g}", title, "ega", fields))
+    half = late | {"ega.ce_weight": 0.5}
+    rows.append(row("ega_half", "EGA, half of each cross entropy", "ega", half))
     for name, title, fields in (
         ("long", "twice as long", {"epochs": 2 * EPOCHS}),
         ("fine", "maps twice as fine", {"model.feature_stride": 8}),
     ):
-        rows[f"cam_{name}"] = (f"CAM, {title}", "cam", fields)
-        rows[f"entropy_{name}"] = (f"CAM + entropy, {title}", "entropy", late | fields)
-    rows |= {
-        "cutmix": ("CutMix", "cutmix", {}),
-        "has": ("HaS", "has", {}),
-        "adl": ("ADL", "adl", {}),
-    }
+        rows += [
+            row(f"cam_{name}", f"CAM, {title}", "cam", fields, baseline=""),
+            row(
+                f"entropy_{name}",
+                f"CAM + entropy, {title}",
+                "entropy",
+                late | fields,
+                baseline=f"cam_{name}",
+            ),
+        ]
+    for system, title in (("cutmix", "CutMix"), ("has", "HaS"), ("adl", "ADL")):
+        rows.append(row(system, title, system, {}))
+    for reads, system, fields in (("cam", "cam", {}), ("entropy_minmax_late", "entropy", late)):
+        for reader, title in READERS.items():
+            more = fields | {"reader.name": reader}
+            title = f"{title} of the row `{reads}`"
+            rows.append(row(f"{reads}_{reader}", title, system, more, reads=reads))
     return rows
 
 
@@ -117,21 +128,10 @@ def get_config(part: str = "rates") -> Study:
     if part not in PARTS:
         raise ConfigError(f"configs/studies/photos.py:{part}: choose {', '.join(PARTS)}")
     title, names = PARTS[part]
-    rows = _rows()
-    recipe = "configs/photos.py:" + ("" if part == "large" else "small,")
+    rows = _rows("configs/photos.py:" + ("" if part == "large" else "small,"))
     return Study(
         title=f"EGA on photographs{title}",
-        rows=tuple(
-            Row(
-                name,
-                title,
-                f"{recipe}{row}",
-                fields,
-                baseline=BASELINES.get(name, "" if name.startswith("cam") else "cam"),
-            )
-            for name, (title, row, fields) in rows.items()
-            if names is None or name in names
-        ),
+        rows=tuple(row for row in rows if names is None or row.name in names),
         metrics=METRICS,
         search=Search({"optimizer.learning_rate": Choice(RATES)}) if part == "rates" else None,
     )
