@@ -12,7 +12,8 @@ boxes or masks. After the colon:
 | `rates` | images of 128 pixels; of five learning rates each row has the one whose maps of the |
 | | validation images are the best; also the default |
 | `small` | images of 128 pixels at the recipe's rate: every row |
-| `large` | images of 224 pixels at the recipe's rate: CAM, with the entropy, and EGA |
+| `large` | images of 224 pixels at the recipe's rate: CAM, with the entropy, and EGA, each |
+| | read as it was trained, by Grad-CAM++ and by LayerCAM |
 
 Three seeds. docs/evidence.md has the tables and what they show.
 """
@@ -35,15 +36,18 @@ WEIGHTS = ((3.0, 1.0), (0.1, 0.01), (0.01, 0.002), (0.001, 0.0002), (0.1, 0.001)
 EPOCHS = 8.0  # of the recipe
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
 MAIN = ("cam", "entropy_minmax_late", "ega_minmax_late")
+READERS = {"grad_cam_pp": "Grad-CAM++", "layer_cam": "LayerCAM"}
 PARTS: dict[str, tuple[str, tuple[str, ...] | None]] = {  # titles, and rows; None: all
     "rates": (
         ", each row at its best rate",
         (*MAIN, "adversarial", "entropy_class_softmax_at_once", "ega_class_softmax_at_once"),
     ),
     "small": (", 128 pixels", None),
-    "large": (", 224 pixels", MAIN),
+    "large": (
+        ", 224 pixels",
+        (*MAIN, *(f"{name}_{reader}" for name in MAIN for reader in READERS)),
+    ),
 }
-READERS = {"grad_cam_pp": "Grad-CAM++", "layer_cam": "LayerCAM"}
 
 METRICS = {
     "Top-1 cls err": Metric("top1_cls_err"),
@@ -111,7 +115,9 @@ def _rows(recipe: str) -> list[Row]:
         ]
     for system, title in (("cutmix", "CutMix"), ("has", "HaS"), ("adl", "ADL")):
         rows.append(row(system, title, system, {}))
-    for reads, system, fields in (("cam", "cam", {}), ("entropy_minmax_late", "entropy", late)):
+    for reads, system, fields in zip(
+        MAIN, ("cam", "entropy", "ega"), ({}, late, late), strict=True
+    ):
         for reader, title in READERS.items():
             more = fields | {"reader.name": reader}
             title = f"{title} of the row `{reads}`"
