@@ -8,6 +8,8 @@ The standard library fetches: what is asked of it (a range of one file, redirect
 the environment) it has, and no other package has to be there.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import http.client
 import importlib.util
@@ -18,6 +20,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 from ega_jax.models.weights.files import WeightFileError
 from ega_jax.models.weights.official import OFFICIAL, Official
@@ -67,7 +70,7 @@ def download(official: Official, target: pathlib.Path) -> None:
     """Fetches a file to `target`, which is whole and checked as soon as it exists.
 
     What has come lies beside it as `<name>.part`. Later attempts, and later calls, go on from
-    there. Several processes may fetch the same file: each writes the same bytes to the same places.
+    there. Of several processes one fetches and holds a lock on the folder; the others wait for it.
 
     Args:
       official: the file.
@@ -81,20 +84,21 @@ def download(official: Official, target: pathlib.Path) -> None:
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        logger.info("Fetching %s to %s.", official.url, target)
-        for _ in range(2):
-            goes_on = part.exists()
-            _fetch_all(official, target, part)
-            digest = sha256(part)
-            if digest.startswith(official.sha256):
-                part.replace(target)
-                return
-            part.unlink()
-            if not goes_on:  # else its beginning may be to blame, and is fetched again
-                break
+        with _alone(target.parent):
+            if target.exists():
+                return  # another process was faster
+            logger.info("Fetching %s to %s.", official.url, target)
+            for _ in range(2):
+                goes_on = part.exists()
+                _fetch_all(official, target, part)
+                digest = sha256(part)
+                if digest.startswith(official.sha256):
+                    part.replace(target)
+                    return
+                part.unlink()
+                if not goes_on:  # else its beginning may be to blame, and is fetched again
+                    break
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and target.exists():
-            return  # another process was faster
         raise WeightFileError(
             f"cannot write {part}: {error.strerror or error}; another folder can be set by the "
             f"environment variable {CACHE_VARIABLE}"
@@ -103,6 +107,17 @@ def download(official: Official, target: pathlib.Path) -> None:
         f"{official.url} gave another file than the published one: its SHA-256 begins with "
         f"{digest[:8]}, not {official.sha256[:8]}. It was deleted; {_by_hand(official, target)}"
     )
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process fetches into a folder, and leaves nothing in it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # which releases the lock
 
 
 def sha256(path: pathlib.Path) -> str:

@@ -230,7 +230,7 @@ def test_a_cache_that_cannot_be_written(server, offer, tmp_path, monkeypatch):
 
 
 def test_two_at_once(server, offer, cache):
-    """Both write the same bytes to the same places; whoever is later finds the file."""
+    """One fetches; whoever is later waits, and finds the file."""
     offer(server)
     results = []
     threads = [
@@ -243,6 +243,7 @@ def test_two_at_once(server, offer, cache):
         thread.join()
     assert results == [cache / "w.pth"] * 4
     assert (cache / "w.pth").read_bytes() == CONTENT
+    assert len(server.asked) == 1
 
 
 def test_default_cache(monkeypatch, tmp_path):
