@@ -12,8 +12,8 @@ boxes or masks. After the colon:
 | `rates` | images of 128 pixels; of five learning rates each row has the one whose maps of the |
 | | validation images are the best; also the default |
 | `small` | images of 128 pixels at the recipe's rate: every row |
-| `large` | images of 224 pixels at the recipe's rate: CAM, with the entropy, and EGA, each |
-| | read as it was trained, by Grad-CAM++ and by LayerCAM |
+| `large` | images of 224 pixels at the recipe's rate: CAM, with the entropy, and EGA with |
+| | whole and half cross entropies, each read by CAM, by Grad-CAM++ and by LayerCAM |
 
 Three seeds. docs/evidence.md has the tables and what they show.
 """
@@ -35,7 +35,7 @@ MOMENTS: dict[str, tuple[float, float]] = {"at once": (0.0, 0.0), "late": (0.25,
 WEIGHTS = ((3.0, 1.0), (0.1, 0.01), (0.01, 0.002), (0.001, 0.0002), (0.1, 0.001), (3.0, 0.03))
 EPOCHS = 8.0  # of the recipe
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
-MAIN = ("cam", "entropy_minmax_late", "ega_minmax_late")
+MAIN = ("cam", "entropy_minmax_late", "ega_minmax_late", "ega_half")
 READERS = {"grad_cam_pp": "Grad-CAM++", "layer_cam": "LayerCAM"}
 PARTS: dict[str, tuple[str, tuple[str, ...] | None]] = {  # titles, and rows; None: all
     "rates": (
@@ -115,9 +115,8 @@ def _rows(recipe: str) -> list[Row]:
         ]
     for system, title in (("cutmix", "CutMix"), ("has", "HaS"), ("adl", "ADL")):
         rows.append(row(system, title, system, {}))
-    for reads, system, fields in zip(
-        MAIN, ("cam", "entropy", "ega"), ({}, late, late), strict=True
-    ):
+    systems = ("cam", "entropy", "ega", "ega")
+    for reads, system, fields in zip(MAIN, systems, ({}, late, late, half), strict=True):
         for reader, title in READERS.items():
             more = fields | {"reader.name": reader}
             title = f"{title} of the row `{reads}`"

@@ -8,11 +8,8 @@ for found in localizer.localize(["cat.jpg", array, pil_image]):
 """
 
 import dataclasses
-import json
-import logging
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import ml_collections
 import numpy as np
@@ -24,20 +21,17 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.data.files.pictures import fit, read_picture
 from ega_jax.evaluation.evaluator import restore_variables
+from ega_jax.evaluation.threshold import validated_threshold
 from ega_jax.evaluation.tiles import Frame
 from ega_jax.evaluation.views import Views
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.errors import ConfigError
-from ega_jax.runtime.nested import flatten
 from ega_jax.runtime.sharding import Placement
 
 Picture = np.ndarray | Image.Image | str | os.PathLike
 
 BOXES = ("largest", "all")
 OWN = "own"  # a threshold for each map, from it alone
-_READ_BY = ("reader", "ccam")  # sections of the config: how maps are read off the network
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,10 +127,7 @@ class Localizer:
             path = checkpoints.find(os.fspath(place), which)
         run = store.of_checkpoint(path)
         config = run.config if config is None else store.settle(run.config, config, path)
-        workdir = checkpoints.workdir_of(path)
-        if why := read_otherwise(config, workdir):
-            logger.warning("%s", why)
-        threshold = validated_threshold(config, workdir)
+        threshold = validated_threshold(config, checkpoints.workdir_of(path))
         return cls(config, run, path, config.eval.threshold if threshold is None else threshold)
 
     def localize(
@@ -307,51 +298,3 @@ def as_array(image: Picture) -> np.ndarray:
             )
         return image
     return read_picture(image)
-
-
-def validated_threshold(
-    config: ml_collections.ConfigDict, workdir: epath.Path | None
-) -> float | None:
-    """Returns the threshold asked for, else the one found on validation; None if there is neither.
-
-    What was found on maps that were read otherwise is no threshold for these; see `read_otherwise`.
-
-    Args:
-      config: of the run.
-      workdir: of the run, where its `results.json` is; None: unknown.
-    """
-    if config.predict.threshold is not None:
-        return config.predict.threshold
-    oracle = _results(workdir).get("validation", {}).get("oracle")
-    if oracle is None or read_otherwise(config, workdir):
-        return None
-    return oracle["threshold"]
-
-
-def read_otherwise(config: ml_collections.ConfigDict, workdir: epath.Path | None) -> str:
-    """Says why the threshold found on validation is not used, and the remedy; empty: it is.
-
-    Arguments are those of `validated_threshold`.
-    """
-    results = _results(workdir)
-    if config.predict.threshold is not None or "oracle" not in results.get("validation", {}):
-        return ""
-    then = flatten({name: results["config"].get(name, {}) for name in _READ_BY}, ".")
-    now = flatten({name: config[name].to_dict() for name in _READ_BY}, ".")
-    changed = [name for name in now if name in then and now[name] != then[name]]
-    if not changed:
-        return ""
-    differ = ", ".join(f"{name} {then[name]!r} there, {now[name]!r} here" for name in changed)
-    fields = " ".join(f"--config.{name}={now[name]}" for name in changed)
-    return (
-        f"the threshold in {workdir}/results.json was found on maps that were read otherwise "
-        f"({differ}) and is not used: `--mode=eval --workdir={workdir} {fields}` finds another "
-        "there, or set predict.threshold"
-    )
-
-
-def _results(workdir: epath.Path | None) -> dict[str, Any]:
-    """Returns the figures of a run; empty: it has none."""
-    if workdir is None or not (workdir / "results.json").exists():
-        return {}
-    return json.loads((workdir / "results.json").read_text())

@@ -26,7 +26,8 @@ from ega_jax.data.export.write import check_stems, write
 from ega_jax.data.files.labelled import Labelled, list_labelled
 from ega_jax.data.files.listing import report_left_out
 from ega_jax.evaluation.annotating import find
-from ega_jax.evaluation.localizer import OWN, Localizer, validated_threshold
+from ega_jax.evaluation.localizer import OWN, Localizer
+from ega_jax.evaluation.threshold import validated_threshold
 from ega_jax.modes import untrained
 from ega_jax.report import page
 from ega_jax.report import review as review_page
@@ -83,15 +84,17 @@ def annotate(
         _settle(out, _plan(config, path, pictures, threshold))
         parts = Parts(out, len(pictures.ids), PART)
         missing = parts.missing()
-        localizer = Localizer.load(path, config=config) if missing else None
+        cut = OWN if threshold is None else threshold
+        if missing:
+            run = store.of_checkpoint(path)
+            localizer = Localizer(config, run, path, config.eval.threshold)
         for number, chosen in missing:
-            settings = config.predict, OWN if threshold is None else threshold
-            parts.save(number, *find(localizer, pictures, chosen, *settings))
+            parts.save(number, *find(localizer, pictures, chosen, config.predict, cut))
             logger.info("%d of %d pictures", chosen.stop, len(pictures.ids))
         facts = {
             "checkpoint": str(path),
             "device": devices.describe(),
-            "threshold": OWN if threshold is None else threshold,
+            "threshold": cut,
             "left_out": [{"file": file, "reason": why} for file, why in pictures.left_out],
             "settings": config.annotate.to_dict(),
         }

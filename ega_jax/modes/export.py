@@ -13,7 +13,7 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.config.fields import words
 from ega_jax.evaluation.evaluator import restore_variables
-from ega_jax.evaluation.localizer import read_otherwise, validated_threshold
+from ega_jax.evaluation.threshold import validated_threshold
 from ega_jax.modes import untrained
 from ega_jax.runtime import checkpoints, files
 from ega_jax.runtime.sharding import Placement
@@ -53,8 +53,6 @@ def export(
     size = config.predict.size or config.data.crop_size
     exported = portable.export(config, model, variables, size)
     data = bytes(exported.serialize())
-    if why := read_otherwise(config, checkpoints.workdir_of(path)):
-        logger.warning("%s", why)
     found = validated_threshold(config, checkpoints.workdir_of(path))
     facts = {
         "checkpoint": str(path),

@@ -115,18 +115,6 @@ def test_a_checkpoint_can_be_given_too(tiny_run, pictures):
     assert one.threshold == 0.4
 
 
-def test_a_threshold_of_maps_that_were_read_otherwise_is_not_used(tiny_run, caplog):
-    workdir = tiny_run[0]
-    other = tiny(**{"reader.name": "layer_cam"})
-    assert Localizer.load(workdir, config=other).threshold == other.eval.threshold
-    assert "(reader.name '' there, 'layer_cam' here) and is not used" in caplog.text
-    assert f"--mode=eval --workdir={workdir} --config.reader.name=layer_cam" in caplog.text
-    caplog.clear()
-    given = tiny(**{"reader.name": "layer_cam", "predict.threshold": 0.4})
-    assert Localizer.load(workdir, config=given).threshold == 0.4
-    assert not caplog.text
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -104,7 +104,7 @@ def test_other_formats_need_no_network_any_more(run, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(localizers.Localizer, "load", refuse)
+    monkeypatch.setattr(localizers.Localizer, "__init__", refuse)
     out, skipped = run(**{"annotate.format": "voc,png", "annotate.min_confidence": 1.0})
     assert len(skipped) == 1 and len(list(out.glob("voc/Annotations/*/*.xml"))) == NUMBER
     assert json.loads((out / "summary.json").read_text())["objects"] == 0
@@ -114,6 +114,12 @@ def test_other_settings_are_refused(run):
     run(**{"annotate.format": "csv"})
     with pytest.raises(ConfigError, match="annotations of other predict; remove it, or choose"):
         run(**{"annotate.format": "csv", "predict.threshold": 0.5})
+
+
+def test_maps_that_are_read_otherwise_have_thresholds_of_their_own(run, caplog):
+    out, _ = run(**{"annotate.format": "csv", "reader.name": "layer_cam"})
+    assert json.loads((out / "summary.json").read_text())["threshold"] == "own"
+    assert caplog.text.count("was found on maps that were read otherwise") == 1
 
 
 def test_several_objects_and_thresholds_of_their_own(run, tiny_run, monkeypatch):

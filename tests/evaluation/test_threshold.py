@@ -1,0 +1,57 @@
+"""The threshold that validation found, and when it is not used."""
+
+import json
+
+import pytest
+from etils import epath
+
+from ega_jax.evaluation.threshold import validated_threshold
+from tests.helpers.runs import tiny
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A folder with the figures of a run."""
+
+    def write(validation, **fields):
+        results = {"config": tiny(**fields).to_dict(), "validation": validation}
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        return epath.Path(tmp_path)
+
+    return write
+
+
+FOUND = {"oracle": {"threshold": 0.37}}
+
+
+def test_that_of_the_validation_split_unless_another_is_asked_for(workdir, caplog):
+    folder = workdir(FOUND)
+    assert validated_threshold(tiny(), folder) == 0.37
+    assert validated_threshold(tiny(**{"predict.threshold": 0.2}), folder) == 0.2
+    assert not caplog.text
+
+
+def test_none_where_nothing_was_found(workdir, tmp_path):
+    assert validated_threshold(tiny(), None) is None
+    assert validated_threshold(tiny(), epath.Path(tmp_path)) is None  # no results yet
+    assert validated_threshold(tiny(), workdir({})) is None  # no boxes
+
+
+def test_not_that_of_maps_that_were_read_otherwise(workdir, caplog):
+    folder, layer_cam = workdir(FOUND), {"reader.name": "layer_cam"}
+    assert validated_threshold(tiny(**layer_cam), folder) is None
+    assert "(reader.name '' there, 'layer_cam' here) and is not used" in caplog.text
+    assert f"--mode=eval --workdir={folder} --config.reader.name=layer_cam" in caplog.text
+    caplog.clear()
+    assert validated_threshold(tiny(**layer_cam, **{"predict.threshold": 0.4}), folder) == 0.4
+    assert validated_threshold(tiny(**layer_cam), workdir(FOUND, **layer_cam)) == 0.37
+    assert not caplog.text
+
+
+def test_a_run_of_before_these_fields_is_believed(workdir, caplog):
+    folder = workdir(FOUND)
+    results = json.loads((folder / "results.json").read_text())
+    del results["config"]["reader"]
+    (folder / "results.json").write_text(json.dumps(results))
+    assert validated_threshold(tiny(), folder) == 0.37
+    assert not caplog.text
