@@ -23,7 +23,12 @@ from ega_jax.data.files.classes import CLASSES_FILE, read_class_names
 from ega_jax.data.files.headers import Header, read_headers
 from ega_jax.data.files.listing import list_folder
 from ega_jax.data.files.metadata import MASKS_FILE
-from ega_jax.data.files.write_metadata import csv, metadata_texts, write_metadata
+from ega_jax.data.files.write_metadata import (
+    check_replaceable,
+    csv,
+    metadata_texts,
+    write_metadata,
+)
 from ega_jax.data.prepare.archives import name_fault
 from ega_jax.data.prepare.prepare import Report, Row
 from ega_jax.data.source import DataError
@@ -156,7 +161,8 @@ def convert(
       What was found. Nothing was written if it has problems.
 
     Raises:
-      DataError: a folder does not exist or does not lie in the other.
+      DataError: a folder does not exist or does not lie in the other, or that of the split holds
+        something else than metadata.
       OSError: `out` cannot be written to.
     """
     if not os.path.isdir(images):
@@ -164,6 +170,7 @@ def convert(
     prefix = os.path.relpath(images, root or images)
     if prefix.startswith(".."):
         raise DataError(f"{images} does not lie in {root}; correct --root")
+    check_replaceable(os.path.join(out, split))
     run = _Conversion(prefix, several)
     paths = [os.path.join(images, picture.file) for picture in annotations.pictures]
     for picture, header in zip(annotations.pictures, read_headers(paths), strict=True):

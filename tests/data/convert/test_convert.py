@@ -185,6 +185,18 @@ def test_a_second_split_has_the_classes_of_the_first(data, capsys):
     assert "wasp is not in" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("check", [["--check"], []])
+def test_pictures_are_never_replaced_by_metadata(data, check, capsys):
+    (data / "images").rename(data / "train")
+    before = sorted(data.rglob("*"))
+    given = arguments(data, "coco", f"--root={data}", "--split=train", *check, out=".")
+    given = [word.replace("/images", "/train") for word in given]
+    assert main(given) == 1
+    message = "train is to be replaced by the metadata of a split, but holds a, b; choose another"
+    assert message in capsys.readouterr().err
+    assert sorted(data.rglob("*")) == before
+
+
 def test_root_and_list(data):
     (data / "list.txt").write_text("a/1  1\nb/3 -1\n")
     more = (f"--root={data}", f"--list={data}/list.txt")
