@@ -1,8 +1,8 @@
 """What a workdir says its run is: its config, its classes, and the images it was trained on.
 
-`config.json`, `classes.json` and `data.json` are written once, when a run begins. Going on with the
-run, evaluating it and predicting with it may change the fields of `FREE`; whatever else differs
-would put another run's name on its weights, and is refused.
+`config.json`, `classes.json` and `data.json` are written when a run begins. Going on with the run,
+evaluating it and predicting with it may change the fields of `FREE`, and going on writes them down;
+whatever else differs would put another run's name on its weights, and is refused.
 """
 
 import dataclasses
@@ -164,29 +164,49 @@ def data_facts(config: ConfigDict, source: Source) -> dict[str, Any]:
     return facts
 
 
-def check_data(workdir: str | os.PathLike, names: Sequence[str], facts: Mapping[str, Any]) -> None:
-    """Compares the data with what the run in a workdir was trained on.
+def check_data(
+    workdir: str | os.PathLike,
+    checkpoint: str | os.PathLike,
+    names: Sequence[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Compares the data with what the run to go on with was trained on.
+
+    Args:
+      workdir: of the run, if it has begun there.
+      checkpoint: to go on from, where it has not.
+      names: of the classes, in the order of their labels.
+      facts: of `data_facts`.
 
     Raises:
       ConfigError: the classes or the training images are others.
     """
-    remedy = "Give the data of the run with config.data, or choose another --workdir."
-    trained = load_class_names(workdir)
+    remedy = "Give the data of the run with config.data"
+    if exists(workdir):
+        place, trained = epath.Path(workdir), load_class_names(workdir)
+        remedy += ", or choose another --workdir."
+    else:
+        place, trained = (
+            checkpoints.workdir_of(checkpoint),
+            list(of_checkpoint(checkpoint).class_names),
+        )
+        remedy += ", or train anew, without --checkpoint."
+    name = place or checkpoint
     if list(names) != trained:
         raise ConfigError(
-            f"{workdir} was trained on other classes: {_first_difference(trained, names)}. {remedy}"
+            f"{name} was trained on other classes: {_first_difference(trained, names)}. {remedy}"
         )
-    path = epath.Path(workdir) / "data.json"
-    if not path.exists():  # of a version that did not write it
+    # Earlier versions did not write it, and a checkpoint may lie outside of a workdir.
+    if place is None or not (place / "data.json").exists():
         return
-    known = read_json(path)
+    known = read_json(place / "data.json")
     if known.get("hierarchy_digest") != facts.get("hierarchy_digest"):
         raise ConfigError(
-            f"config.danet.hierarchy: {workdir} was trained with another hierarchy. {remedy}"
+            f"config.danet.hierarchy: {name} was trained with another hierarchy. {remedy}"
         )
     if known != dict(facts):
         raise ConfigError(
-            f"{workdir} was trained on other images: {known.get('train_images')} then, "
+            f"{name} was trained on other images: {known.get('train_images')} then, "
             f"{facts['train_images']} now, with other names or labels. {remedy}"
         )
 

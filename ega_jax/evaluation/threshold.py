@@ -8,7 +8,7 @@ from etils import epath
 
 from ega_jax.runtime.nested import flatten
 
-_READ_BY = ("reader", "ccam")  # sections of the config: how maps are read off the network
+_READ_BY = ("method", "reader", "ccam")  # of the config: how maps are read off the network
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,9 @@ def validated_threshold(
     oracle = results.get("validation", {}).get("oracle")
     if oracle is None:
         return None
-    then = flatten({name: results["config"].get(name, {}) for name in _READ_BY}, ".")
-    now = flatten({name: config[name].to_dict() for name in _READ_BY}, ".")
+    known, settings = results["config"], config.to_dict()
+    then = flatten({name: known[name] for name in _READ_BY if name in known}, ".")
+    now = flatten({name: settings[name] for name in _READ_BY}, ".")
     changed = [name for name in now if name in then and now[name] != then[name]]
     if not changed:
         return oracle["threshold"]

@@ -224,7 +224,8 @@ def _plan(
         digest.update("\0".join(map(str, entry)).encode("utf-8", "surrogateescape") + b"\n")
     predict = {k: v for k, v in config.predict.to_dict().items() if k not in _FREE}
     return {
-        "checkpoint": checkpoints.read_manifest(path)["step"],
+        "checkpoint": checkpoints.fingerprint(path),
+        "method": config.method,
         "images": os.path.abspath(pictures.root),
         "pictures": digest.hexdigest(),
         "background_classes": config.data.background_classes,

@@ -112,7 +112,7 @@ class Trainer:
         self.placement = Placement()
         self.device = devices.describe()
         self.workdir = epath.Path(workdir)
-        self.going_on_from = None
+        self.going_on_from = self.known = None
         if checkpoint is not None or exist(workdir):
             self.going_on_from = find(workdir, checkpoint or "last")
             config = self._settle(config)
@@ -130,14 +130,15 @@ class Trainer:
                 "best by; give it one, or set 'last'"
             )
         self.facts = store.data_facts(config, self.source)
-        if self.going_on_from is not None and store.exists(workdir):
-            store.check_data(workdir, self.source.class_names, self.facts)
+        if self.going_on_from is not None:
+            store.check_data(workdir, self.going_on_from, self.source.class_names, self.facts)
         if config.data.cache == "memory":
             cache.check_fits(self.source, config.data.resize_size)
         names = self.source.class_names
         facts = DataFacts(len(names), len(self.source), names)
         self.config = config = batch_size.settle(config, facts, self.placement)
         self.total_steps = build.total_steps(config, len(self.source))
+        self._warn_of_another_length()
         self.schedule = build.schedule(config, len(self.source))
         self.model = model = build.model(config, self.source.num_classes)
         tx = build.optimizer(config, self.schedule)
@@ -154,11 +155,31 @@ class Trainer:
         """Compares the config with that of the run to go on with; says what changes."""
         run = store.of_checkpoint(self.going_on_from)
         store.check_place(self.workdir, run)
-        known = store.load(self.workdir) if store.exists(self.workdir) else run.config
-        config = store.settle(known, config, self.workdir)
-        for change in store.changes(known, config):
+        self.known = store.load(self.workdir) if store.exists(self.workdir) else run.config
+        config = store.settle(self.known, config, self.workdir)
+        for change in store.changes(self.known, config):
             logger.info("Going on with config.%s.", change)
         return config
+
+    def _warn_of_another_length(self) -> None:
+        """Says what a longer or shorter run does to what depends on the length."""
+        if self.known is None:
+            return
+        before = build.total_steps(self.known, len(self.source))
+        of_length = []
+        if self.config.optimizer.schedule in ("cosine", "polynomial"):
+            of_length.append("the learning rate")
+        if build.entropy_share(self.config, len(self.source)) is not None:
+            of_length.append("the weight of the entropies")
+        if before != self.total_steps and of_length:
+            logger.warning(
+                "The run was to have %d steps and is to have %d: from here on %s will be as in a "
+                "run of %d, in which the steps so far would have been others.",
+                before,
+                self.total_steps,
+                " and ".join(of_length),
+                self.total_steps,
+            )
 
     def checkpoints(self) -> Checkpoints:
         """Opens the checkpoints of the run."""
@@ -225,6 +246,17 @@ class Trainer:
         """Runs the remaining steps; the state it returns is saved."""
         config, first = self.config, int(state.step)
         eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
+
+        def due(step: int) -> bool:
+            """Says whether the validation split is scored after a step, but for the last one."""
+            between = eval_every > 0 and 0 < step < self.total_steps
+            return between and step % eval_every == 0 and "val" in self.sources
+
+        def look(step: int, state: steps.TrainState) -> None:
+            found = self.validate(state, saved, writer)
+            if warning := inversion(found.figures(config.eval.threshold)):
+                logger.warning("Step %d, val: %s", step, warning)
+
         schedules = {"learning_rate": self.schedule}
         if self.entropy_share is not None:
             schedules["entropy_share"] = self.entropy_share
@@ -251,6 +283,8 @@ class Trainer:
             memory.told(self._when_memory_is_short()),
             distributed.stop_signal() as told_to_stop,
         ):
+            if due(first):  # a run may have been killed in its validation
+                look(first, state)
             for step, batch in enumerate(batches, start=first + 1):
                 profiler.begin(step)
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
@@ -262,13 +296,9 @@ class Trainer:
                 last = step == self.total_steps
                 if step % config.log_every_steps == 0 or last:
                     progress.report()
-                if eval_every and step % eval_every == 0 and not last and "val" in self.sources:
-                    with progress.pause():
-                        found = self.validate(state, saved, writer)
-                        if warning := inversion(found.figures(config.eval.threshold)):
-                            logger.warning("Step %d, val: %s", step, warning)
                 stop = told_to_stop(step)
-                if step % config.checkpoint.every_steps == 0 or last or stop:
+                # Validation takes long, and a machine that is to go does not wait for it.
+                if step % config.checkpoint.every_steps == 0 or last or stop or due(step):
                     with progress.pause():
                         progress.check()  # never save a state that a bad loss has spoilt
                         saved.save(state)
@@ -276,6 +306,9 @@ class Trainer:
                     saved.wait()
                     logger.info("Told to stop: saved step %d.", step)
                     raise SystemExit(STOPPED)
+                if due(step):
+                    with progress.pause():
+                        look(step, state)
         self.images_per_second = progress.overall()
         return state
 

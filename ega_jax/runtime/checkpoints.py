@@ -7,6 +7,7 @@ killed run leaves no half checkpoint; but it restores an array with a flipped bi
 hence the checksums.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -253,6 +254,16 @@ def read_manifest(path: str | os.PathLike) -> dict:
         reason = f"{path}: {type(error).__name__}: {error}"
         raise CheckpointError(_damaged(path.parent.parent, reason)) from error
     return manifest
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Returns what tells a checkpoint from any other: a digest of its arrays' checksums.
+
+    Raises:
+      CheckpointError: the manifest is missing or unreadable.
+    """
+    arrays = json.dumps(read_manifest(path)["arrays"], sort_keys=True)
+    return hashlib.sha256(arrays.encode()).hexdigest()
 
 
 def _manager(folder: epath.Path, keep: int) -> ocp.CheckpointManager:

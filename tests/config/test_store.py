@@ -169,9 +169,9 @@ def test_other_data_are_refused(tmp_path, other, says):
     config = quickstart.get_config("cam")
     same = source()
     store.save(tmp_path, config, same.class_names, store.data_facts(config, same))
-    store.check_data(tmp_path, same.class_names, store.data_facts(config, source()))
+    store.check_data(tmp_path, tmp_path, same.class_names, store.data_facts(config, source()))
     with pytest.raises(ConfigError, match=says):
-        store.check_data(tmp_path, other.class_names, store.data_facts(config, other))
+        store.check_data(tmp_path, tmp_path, other.class_names, store.data_facts(config, other))
 
 
 def test_another_hierarchy_is_refused(tmp_path):
@@ -181,17 +181,17 @@ def test_another_hierarchy_is_refused(tmp_path):
     with open(config.danet.hierarchy) as file:
         moved.write_text(file.read())
     config.danet.hierarchy = str(moved)
-    store.check_data(tmp_path, ("cat", "dog"), store.data_facts(config, source()))
+    store.check_data(tmp_path, tmp_path, ("cat", "dog"), store.data_facts(config, source()))
     moved.write_text(moved.read_text() + "\n")
     with pytest.raises(ConfigError, match=r"danet\.hierarchy: .*another hierarchy"):
-        store.check_data(tmp_path, ("cat", "dog"), store.data_facts(config, source()))
+        store.check_data(tmp_path, tmp_path, ("cat", "dog"), store.data_facts(config, source()))
 
 
 def test_runs_of_a_version_without_facts_go_on(tmp_path):
     config = quickstart.get_config("cam")
     store.save(tmp_path, config, ("cat", "dog"), FACTS)
     (tmp_path / "data.json").unlink()
-    store.check_data(tmp_path, ("cat", "dog"), store.data_facts(config, source()))
+    store.check_data(tmp_path, tmp_path, ("cat", "dog"), store.data_facts(config, source()))
 
 
 def test_defaults_have_one_home():

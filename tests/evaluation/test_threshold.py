@@ -14,7 +14,7 @@ def workdir(tmp_path):
     """A folder with the figures of a run."""
 
     def write(validation, **fields):
-        results = {"config": tiny(**fields).to_dict(), "validation": validation}
+        results = {"config": tiny("cam", **fields).to_dict(), "validation": validation}
         (tmp_path / "results.json").write_text(json.dumps(results))
         return epath.Path(tmp_path)
 
@@ -46,6 +46,12 @@ def test_not_that_of_maps_that_were_read_otherwise(workdir, caplog):
     assert validated_threshold(tiny(**layer_cam, **{"predict.threshold": 0.4}), folder) == 0.4
     assert validated_threshold(tiny(**layer_cam), workdir(FOUND, **layer_cam)) == 0.37
     assert not caplog.text
+
+
+def test_not_that_of_another_method(workdir, caplog):
+    """Backprop and CCAM read networks that were trained as CAM."""
+    assert validated_threshold(tiny("cam"), workdir(FOUND, method="backprop")) is None
+    assert "(method 'backprop' there, 'cam' here) and is not used" in caplog.text
 
 
 def test_a_run_of_before_these_fields_is_believed(workdir, caplog):

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import time
 
 import pytest
@@ -114,6 +115,19 @@ def test_other_settings_are_refused(run):
     run(**{"annotate.format": "csv"})
     with pytest.raises(ConfigError, match="annotations of other predict; remove it, or choose"):
         run(**{"annotate.format": "csv", "predict.threshold": 0.5})
+
+
+def test_another_network_is_refused(run, tiny_run, tmp_path, pictures):
+    """One of as many steps: the parts that are there are of the first one."""
+    out, _ = run(**{"annotate.format": "csv"})
+    workdir = tmp_path / "other"
+    shutil.copytree(tiny_run[0], workdir)
+    manifest = checkpoints.find(workdir, "last") / "manifest" / "metadata"
+    changed = json.loads(manifest.read_text())
+    next(iter(changed["arrays"].values()))["crc32"] += 1
+    manifest.write_text(json.dumps(changed))
+    with pytest.raises(ConfigError, match="annotations of other checkpoint; remove it, or choose"):
+        annotate.annotate(tiny(**{"annotate.out": str(out)}), str(workdir), str(pictures))
 
 
 def test_maps_that_are_read_otherwise_have_thresholds_of_their_own(run, caplog):

@@ -99,6 +99,11 @@ def test_another_data_set_in_the_same_workdir(tmp_path):
     with pytest.raises(ConfigError, match="other images: 12 then, 14 now"):
         train.train(folder_config(more), str(workdir))
     assert contents(workdir) == before
+    path = str(checkpoints.find(workdir, "last"))
+    with pytest.raises(ConfigError, match=r"'apple'\. .*, or train anew, without --checkpoint"):
+        train.train(folder_config(other), str(tmp_path / "new"), checkpoint=path)
+    with pytest.raises(ConfigError, match="other images: 12 then, 14 now"):
+        train.train(folder_config(more), str(tmp_path / "new"), checkpoint=path)
     moved = tmp_path / "moved"
     first.rename(moved)
     train.train(folder_config(moved), str(workdir))  # the same pictures elsewhere

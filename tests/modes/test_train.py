@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
@@ -102,6 +103,29 @@ def test_inverted_maps_are_told_of_and_are_not_the_best(tmp_path, monkeypatch, c
         assert saved.best_score == 0.0
     (warning,) = [r.message for r in caplog.records if "brighter outside" in r.message]
     assert warning.startswith("Step 5, val: 100 % of the maps are brighter outside the true boxes")
+
+
+@pytest.mark.slow
+def test_what_is_validated_was_saved_and_is_validated_again_if_the_run_was_killed(
+    tmp_path, monkeypatch
+):
+    found = []
+
+    def validate(state, *others):
+        saved.wait()
+        found.append(checkpoints.find(tmp_path, "last").name)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return types.SimpleNamespace(figures=lambda threshold: {})
+
+    monkeypatch.setattr(train, "inversion", lambda figures: "")
+    for _ in range(2):
+        trainer = train.Trainer(tiny(**{"checkpoint.every_steps": 100}), str(tmp_path))
+        monkeypatch.setattr(trainer, "validate", validate)
+        with checkpoints.Checkpoints(tmp_path, keep=2) as saved, pytest.raises(SystemExit) as end:
+            trainer.loop(trainer.start(saved), saved, metric_writers.MultiWriter([]))
+        assert end.value.code == train.STOPPED
+        shutil.rmtree(tmp_path / "checkpoints" / "last" / "6")  # as if killed before
+    assert found == ["5", "5"]
 
 
 # Stopped and killed while the entropies are setting in.
@@ -232,6 +256,17 @@ def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp
     trainer = train.Trainer(config, str(tmp_path))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(trainer.restore(path).params))
     assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_a_state_that_a_bad_loss_has_spoilt_is_not_the_best_either(tmp_path):
+    seldom = dict.fromkeys(("checkpoint.every_steps", "log_every_steps"), 1000)
+    config = tiny(**{"optimizer.learning_rate": 1e18, "model.batch_norm": False} | seldom)
+    with pytest.raises(progress.NonFiniteLoss, match="ce_clean"):  # at the first validation
+        train.train(config, str(tmp_path))
+    for which in ("last", "best"):
+        with pytest.raises(checkpoints.CheckpointError):
+            checkpoints.find(tmp_path, which)
 
 
 @pytest.mark.parametrize(
