@@ -223,7 +223,7 @@ def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
         width=settings.width,
         feature_stride=settings.feature_stride,
         batch_norm=settings.batch_norm,
-        dual=settings.batch_norm and config.ega.enabled and config.ega.adversarial,
+        dual=config.ega.enabled and config.ega.adversarial,
         head_convs=settings.head_convs,
         head_batch_norm=settings.head_batch_norm,
         dropout=settings.dropout,

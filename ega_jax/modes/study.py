@@ -1,9 +1,11 @@
 """`--mode=study`: a table from one command: its runs, trained where they are missing, its pages."""
 
+import json
 import logging
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ega_jax.config import store
 from ega_jax.config.command_line import field_names as given_fields
@@ -12,7 +14,7 @@ from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError, UserError
 from ega_jax.studies import pages, search
 from ega_jax.studies.plan import Row, Study, StudyError
-from ega_jax.studies.runner import Outcome, Runner, is_finished
+from ega_jax.studies.runner import Outcome, Runner, differences, lacking
 from ega_jax.studies.runs import Run, runs_of
 from ega_jax.studies.summary import Line, summarize
 
@@ -48,13 +50,14 @@ def study(
     """
     folder = _folder(workdir)
     if plan is None:
-        return _only_pages(None, folder)
+        return _only_pages(folder)
     _refuse_another(plan, folder)
     work = _Work(plan, folder, rows, seeds, given)
     if jobs == 0:
-        code = _only_pages(plan, folder)
+        _require_some(folder, _on_disk(plan, folder))
         files.write_json(folder / "study.json", plan.to_json())
-        return code
+        _show(folder, plan, work.write({}))
+        return 0
     runner = Runner(folder, jobs)
     files.write_json(folder / "study.json", plan.to_json())
     outcome = work.run(runner)
@@ -174,37 +177,68 @@ class _Work:
                 seeds, runs_of(self.plan, row, seeds, self.given, settings), strict=True
             ):
                 try:
-                    if is_finished(run, self.folder):
-                        finished.setdefault(row.name, {})[seed] = self.folder / run.name
+                    why = lacking(run, self.folder)
                 except ConfigError as error:
-                    if run.name not in failed:
-                        logger.warning("%s is not in the table: %s", run.name, error)
+                    why = str(error)
+                if not why:
+                    finished.setdefault(row.name, {})[seed] = self.folder / run.name
+                elif run.name not in failed:
+                    logger.warning("%s is not in the table: %s", run.name, why)
         lines = summarize(self.plan, finished)
         pages.write(self.folder, self.plan, lines, failed)
         return lines
 
 
-def finished_of(
-    folder: pathlib.Path, plan: Study | None = None
-) -> tuple[Study, dict[str, dict[int, pathlib.Path]]]:
+def finished_of(folder: pathlib.Path) -> tuple[Study, dict[str, dict[int, pathlib.Path]]]:
     """Returns a study and, by row and seed, the folders of runs that have results, copied or not.
 
     Args:
       folder: of the study.
-      plan: the study; None: that of `study.json`.
 
     Raises:
-      StudyError: it is not the folder of a study, or has no results.
+      StudyError: it is not the folder of a study, has no results, or some of a row that were made
+        otherwise than the others.
     """
-    plan = _saved(folder) if plan is None else plan
+    plan = _saved(folder)
     found = _on_disk(plan, folder)
-    if not any(found.values()):
-        raise StudyError(f"{folder} has no results of a row of the study, as <row>/<seed>")
+    _require_some(folder, found)
+    for row in plan.rows:
+        _require_alike(row, {**plan.fields, **row.fields}, list(found[row.name].values()))
     return plan, found
 
 
-def _only_pages(plan: Study | None, folder: pathlib.Path) -> int:
-    plan, found = finished_of(folder, plan)
+def _require_some(folder: pathlib.Path, found: Mapping[str, Mapping[int, pathlib.Path]]) -> None:
+    if not any(found.values()):
+        raise StudyError(f"{folder} has no results of a row of the study, as <row>/<seed>")
+
+
+def _require_alike(row: Row, fields: Mapping[str, Any], places: Sequence[pathlib.Path]) -> None:
+    """Refuses results of a row that cannot be averaged; without its recipe more is not known."""
+    every = [store.read_json(place / "results.json") for place in places]
+    configs = [store.parse(x.get("config"), place) for x, place in zip(every, places, strict=True)]
+    remedy = "evaluate both alike (--mode=eval), or move one away"
+    for place, results, config in zip(places, every, configs, strict=True):
+        if differ := differences(configs[0], config):
+            raise StudyError(
+                f"{place} has results of other fields than {places[0]}: {'; '.join(differ)}; "
+                f"{remedy}"
+            )
+        if results.get("step") != every[0].get("step") and config.eval.checkpoint == "last":
+            raise StudyError(
+                f"{place} has results of step {results.get('step')}, {places[0]} of step "
+                f"{every[0].get('step')}; {remedy}"
+            )
+        for name, value in fields.items():
+            there = store.flat(config).get(name)
+            if json.loads(json.dumps(there)) != json.loads(json.dumps(value)):
+                raise StudyError(
+                    f"{place} has results of config.{name}={there!r}, but row {row.name} is of "
+                    f"{value!r}; evaluate it so (--mode=eval), or move it away"
+                )
+
+
+def _only_pages(folder: pathlib.Path) -> int:
+    plan, found = finished_of(folder)
     lines = summarize(plan, found)
     pages.write(folder, plan, lines, {})
     _show(folder, plan, lines)

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ega_jax.config import store
+import ml_collections
+
+from ega_jax.config import build, store
 from ega_jax.runtime import lock
 from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
@@ -32,10 +34,13 @@ _PATIENCE = 5.0  # seconds between two looks at the runs of others
 
 # Of the fields that a run may change, those that its figures depend on.
 _OF_FIGURES = (
-    *("steps", "epochs", "ccam", "reader", "data.mask_values", "predict.size"),
+    *("steps", "epochs", "ccam", "reader", "data.mask_values"),
+    *("predict.size", "predict.scales", "predict.flip", "predict.tiles"),
     *("eval.checkpoint", "eval.ten_crop", "eval.map_size"),
     *("eval.threshold", "eval.threshold_interval"),
 )
+# And those that they depend on where a study says where its boxes and masks are.
+_OF_DATA = ("data.metadata", "data.masks", "data.val_root")
 
 
 def is_finished(run: Run, folder: pathlib.Path) -> bool:
@@ -48,16 +53,57 @@ def is_finished(run: Run, folder: pathlib.Path) -> bool:
     Raises:
       ConfigError: what lies in its folder is another run.
     """
+    return not lacking(run, folder)
+
+
+def lacking(run: Run, folder: pathlib.Path) -> str:
+    """Says why what a run has are not the results that its command would give; empty: they are.
+
+    Arguments and errors are those of `is_finished`.
+    """
     place = folder / run.name
-    if not (place / "results.json").exists():
-        return False
-    results = store.read_json(place / "results.json")
-    if not isinstance(results, dict):
-        return False
+    results = _results(place)
+    if results is None:
+        return "it has no results"
     done, wanted = store.parse(results.get("config"), place), run.config()
     wanted = store.settle(done, wanted, place)
-    changed = [change.partition(":")[0] for change in store.changes(done, wanted)]
-    return not any(f"{name}.".startswith(f"{field}.") for name in changed for field in _OF_FIGURES)
+    if differ := differences(done, wanted):
+        return f"its results are of other fields, {'; '.join(differ)}"
+    last = _last_step(wanted, [place, *([folder / run.reads.name] if run.reads else [])])
+    if wanted.eval.checkpoint == "last" and last is not None and results.get("step") != last:
+        return f"its results are of step {results.get('step')} of {last}"
+    return ""
+
+
+def differences(done: ml_collections.ConfigDict, wanted: ml_collections.ConfigDict) -> list[str]:
+    """Lists the fields that figures depend on and that differ, each as `name: done -> wanted`."""
+    named = store.flat(wanted)
+    listed = [
+        change
+        for change in store.changes(done, wanted)
+        for name in [change.partition(":")[0]]
+        if any(f"{name}.".startswith(f"{field}.") for field in _OF_FIGURES)
+        or (name in _OF_DATA and named[name])
+    ]
+    if done.method != wanted.method:
+        listed.append(f"method: {done.method!r} -> {wanted.method!r}")
+    return listed
+
+
+def _results(place: pathlib.Path) -> dict[str, Any] | None:
+    if not (place / "results.json").exists():
+        return None
+    results = store.read_json(place / "results.json")
+    return results if isinstance(results, dict) else None
+
+
+def _last_step(config: ml_collections.ConfigDict, places: Sequence[pathlib.Path]) -> int | None:
+    """Returns how many steps a run has; None: nobody knows how many images it was trained on."""
+    known = [place for place in places if (place / "data.json").exists()]
+    if config.steps is None and not known:
+        return None
+    images = store.read_json(known[0] / "data.json")["train_images"] if known else 0
+    return build.total_steps(config, images)
 
 
 @dataclasses.dataclass

@@ -218,6 +218,38 @@ def test_another_run_is_not_in_the_table(study, copied, caplog):
     assert {row["row"] for row in cells(copied) if row["mean"]} == {"cam"}
 
 
+def evaluated(folder, **fields):
+    """Leaves results in a folder of a run as if it had been evaluated with other fields."""
+    results = json.loads((folder / "results.json").read_text())
+    for name, value in fields.items():
+        section, _, field = name.partition("__")
+        results["config"][section][field] = value
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+def test_results_of_another_evaluation_are_not_in_the_table(study, copied, caplog):
+    evaluated(copied / "cam" / "1", reader__name="layer_cam")
+    assert mode.study(study, str(copied), jobs=0) == 0
+    assert "cam/1 is not in the table: its results are of other fields, reader.name:" in caplog.text
+    assert {row["row"]: row["seeds"] for row in cells(copied)} == {"cam": "0 5", "ega": "0 1 5"}
+    # Without the study's recipes they are known by the others.
+    message = "cam/1 has results of other fields than .*cam/0: reader.name: '' -> 'layer_cam'"
+    with pytest.raises(StudyError, match=message):
+        mode.study(None, str(copied))
+
+
+def test_results_of_another_row_are_refused_without_the_recipes(study, copied):
+    """All seeds of it are alike, but it is a row of another reader."""
+    ega = dataclasses.replace(study.row("ega"), fields={"reader.name": "layer_cam"})
+    study = dataclasses.replace(study, rows=(study.row("cam"), ega))
+    assert mode.study(study, str(copied), jobs=0) == 0
+    assert {row["row"] for row in cells(copied) if row["mean"]} == {"cam"}
+    with pytest.raises(
+        StudyError, match="ega/0 has results of config.reader.name=''.* but row ega"
+    ):
+        mode.study(None, str(copied))
+
+
 @pytest.mark.slow
 def test_stopped_and_called_again_it_ends_as_if_undisturbed(study, tiny_run, tmp_path, monkeypatch):
     """With the program itself, on the run that `tiny_run` is."""

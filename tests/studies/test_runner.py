@@ -153,12 +153,25 @@ def test_what_counts_as_finished(study, runs, tmp_path):
     assert not runner.is_finished(run, tmp_path)
     leave(tmp_path, run)
     assert runner.is_finished(run, tmp_path)
-    (elsewhere,) = runs_of(study, study.row("ega"), (0,), ("--config.data.root=OTHER",))
-    assert runner.is_finished(elsewhere, tmp_path)
-    (longer,) = runs_of(study, study.row("ega"), (0,), ("--config.steps=999",))
-    assert not runner.is_finished(longer, tmp_path)
-    (read,) = runs_of(study, study.row("ega"), (0,), ("--config.reader.name=grad_cam",))
-    assert not runner.is_finished(read, tmp_path)
+
+    def asked(*given):
+        (run,) = runs_of(study, study.row("ega"), (0,), given)
+        return runner.lacking(run, tmp_path)
+
+    assert not asked("--config.data.root=OTHER")  # the same pictures may lie elsewhere
+    for field, then, now in (
+        ("steps", 360, 999),
+        ("reader.name", "''", "'grad_cam'"),
+        ("predict.flip", False, True),
+        ("predict.tiles", 1, 2),
+        ("method", "'cam'", "'backprop'"),
+        ("data.metadata", "''", "'OTHER'"),
+    ):
+        given = f"--config.{field}={now}".replace("'", "")
+        assert asked(given) == f"its results are of other fields, {field}: {then} -> {now}"
+    results = json.loads((tmp_path / "ega/0/results.json").read_text())
+    (tmp_path / "ega/0/results.json").write_text(json.dumps(results | {"step": 100}))
+    assert asked() == "its results are of step 100 of 360"
     (other,) = runs_of(study, study.row("ega"), (0,), ("--config.ega.epsilon=3",))
     with pytest.raises(ConfigError, match="is another run:\n  config.ega.epsilon: the run has 1.0"):
         runner.is_finished(other, tmp_path)
