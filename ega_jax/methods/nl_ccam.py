@@ -9,10 +9,9 @@ with 1x1 convolutions q and k to C / 8 channels, v and mix to C. The scale and b
 norm begin at 0, so that a new block is the identity and leaves a pretrained trunk as it was.
 
 Paper: VGG16 with LeakyReLU, blocks behind pools 2 to 4 and conv5_3, classifier directly on them.
-Here: the trunk's own activations, which published weights were trained with; with an auxiliary
-batch norm where the trunk has one, and a plain batch norm where it has none. Behind corresponding
-stages of ResNet-50, GoogLeNet, Inception v3 and EfficientNet-Lite0, for which the paper defines
-nothing.
+Here: the trunk's own activations, which published weights were trained with; with adversarial
+images an auxiliary batch norm, also where the trunk has no batch norm. Behind corresponding stages
+of ResNet-50, GoogLeNet, Inception v3 and EfficientNet-Lite0, for which the paper defines nothing.
 """
 
 import dataclasses

@@ -212,6 +212,15 @@ def test_every_row_has_a_step_on_efficientnet(row):
     assert ("ce_adv" in sums) == (build.objective(config).attack is not None)
 
 
+@pytest.mark.slow
+def test_adversarial_images_where_only_the_inserts_have_a_batch_norm():
+    config = recipe("cub_vgg", "nl_ccam")
+    config.ega.enabled = True
+    config.model.width = 1 / 32
+    assert not config.model.batch_norm
+    assert "ce_adv" in shapes_of_a_step(config, size=64, batch_size=2)[1]
+
+
 def undefined(name, row):
     """What a message says of a system that is not defined for a network or lacks a hierarchy."""
     data, model = name.split("_", 1)

@@ -203,7 +203,7 @@ def _fitting(
         for place, leaf in traverse_util.flatten_dict(dict(shapes)).items()
     }
     wanted.pop(None, None)
-    for name in _without_head(path, network, tensors):
+    for name in _without_head(path, network, tensors, wanted):
         del wanted[name]
     faults = {
         "missing": [name for name in wanted if name not in tensors],
@@ -240,21 +240,24 @@ def _fitting(
 
 
 def _without_head(
-    path: str | os.PathLike, network: Network, tensors: Mapping[str, np.ndarray]
+    path: str | os.PathLike,
+    network: Network,
+    tensors: Mapping[str, np.ndarray],
+    wanted: Mapping[str, tuple[int, ...]],
 ) -> list[str]:
     """Names what is not read of the head: all if the file has another, or its classifier alone."""
     head = _file_head(network)
     names = [f"{module}.{leaf}" for module in head.values() for leaf in ("weight", "bias")]
     if not any(name in tensors for name in names):
         return names
-    bias = tensors.get(f"{head['classifier']}.bias")
-    if bias is None or bias.size == network.num_classes:
+    name = f"{head['classifier']}.bias"
+    if name not in tensors or tensors[name].shape == wanted[name]:
         return []
     logger.info(
-        "The classifier of %s has %d classes, the data %d: it is drawn at random.",
+        "The classifier of %s has %d outputs, the network's %d: it is drawn at random.",
         path,
-        bias.size,
-        network.num_classes,
+        tensors[name].size,
+        *wanted[name],
     )
     return names[-2:]  # the classifier is the last module
 

@@ -57,7 +57,7 @@ def test_cam_model_of_other_classes(tmp_path, caplog):
     np.testing.assert_array_equal(
         after["conv6_1"]["conv"]["kernel"], state["conv6.weight"].transpose(2, 3, 1, 0)
     )
-    assert "has 5 classes, the data 7" in caplog.text
+    assert "has 5 outputs, the network's 7" in caplog.text
     assert "drawn at random: head/classifier." in caplog.text
 
 

@@ -113,6 +113,16 @@ def test_classifier_is_kept_for_its_own_classes(tmp_path, caplog, classes):
     )
 
 
+def test_a_classifier_of_as_many_classes_but_more_maps_is_drawn():
+    """DANet has several maps of each class."""
+    network = NETWORKS["resnet50"](10, head_convs=0)
+    tensors = {"fc.weight": np.zeros((10, 4)), "fc.bias": np.zeros(10)}
+    names = list(tensors)
+    several = {"fc.weight": (80, 4), "fc.bias": (80,)}
+    assert load._without_head("file", network, tensors, several) == names
+    assert load._without_head("file", network, tensors, {n: tensors[n].shape for n in names}) == []
+
+
 def spoilt(state, name):
     values = state[name].copy()
     values.flat[3] = np.nan
