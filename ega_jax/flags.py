@@ -84,6 +84,20 @@ LIST = flags.DEFINE_bool("list", False, "study: print the commands of its runs, 
 ROWS = flags.DEFINE_list("rows", [], "study: rows to train; default: all.")
 SEEDS = flags.DEFINE_list("seeds", [], "study: seeds to train with; default: the study's.")
 
+# The modes that read a flag; those that are not here are for all.
+_READ_BY = {
+    "checkpoint": ("train", "eval", "predict", "annotate", "export"),
+    "cpu_devices": ("train", "eval", "predict", "annotate", "export"),
+    "images": ("predict", "annotate", "score", "baseline"),
+    "scoremaps": ("score",),
+    "metadata": ("score", "baseline", "annotate"),
+    "masks": ("score", "baseline"),
+    "compare": ("report", "figures"),
+    "merge": ("annotate",),
+    "topology": ("compile",),
+    **dict.fromkeys(("jobs", "list", "rows", "seeds"), ("study",)),
+}
+
 # What all runs of a study are told, as it was typed.
 STUDY_FIELDS: list[str] = []
 
@@ -183,6 +197,17 @@ def recipe_name() -> str | None:
 def at_home(path: str | None) -> str | None:
     """Puts the home folder for a `~`, which shells leave alone after `--images=`."""
     return path and os.path.expanduser(path)
+
+
+def refuse_unread() -> None:
+    """Refuses flags that the mode would not look at."""
+    for name, modes in _READ_BY.items():
+        if flags.FLAGS[name].present and MODE.value not in modes:
+            field = f"; a run has --config.data.{name}" if name in ("metadata", "masks") else ""
+            raise app.UsageError(
+                f"--mode={MODE.value} does not read --{name}, which is for "
+                f"{', '.join(modes)}{field}"
+            )
 
 
 def require(*names: str) -> None:

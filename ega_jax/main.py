@@ -41,6 +41,7 @@ def main(argv: list[str]) -> int:
     """Does what `--mode` says; returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    flags.refuse_unread()
     with told_in_a_line() as outcome:
         _join_processes()
         outcome.code = {
@@ -160,6 +161,11 @@ def _study() -> int:
     plan = flags.CONFIG.value
     if not (plan or flags.WORKDIR.value):
         raise app.UsageError("--mode=study needs --config=STUDY, or the --workdir of one")
+    unread = [f"--{name}" for name in ("rows", "seeds", "jobs") if absl_flags.FLAGS[name].present]
+    if not plan and (unread := unread + flags.STUDY_FIELDS):
+        raise app.UsageError(
+            f"{unread[0]} without --config=STUDY: the pages are made of all that lies in --workdir"
+        )
     chosen = {"rows": flags.ROWS.value, "seeds": flags.SEEDS.value, "given": flags.STUDY_FIELDS}
     if flags.LIST.value:
         flags.require("config")
@@ -172,9 +178,10 @@ def _figures() -> int:
     flags.require("workdir")
     from ega_jax.modes.figures import figures
 
-    others = [
-        os.path.expanduser(other) for other in (flags.COMPARE.value or "").split(",") if other
-    ]
+    told = flags.at_home(flags.COMPARE.value) or ""
+    # Folders that are named after a recipe may have commas in their names.
+    others = [told] if os.path.isdir(told) else told.split(",")
+    others = [os.path.expanduser(other) for other in others if other]
     figures(flags.workdir(), others, flags.CONFIG.value)
     return 0
 

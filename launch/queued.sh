@@ -3,7 +3,7 @@
 #
 #   export PROJECT=... ZONE=... NAME=... ACCELERATOR=v5litepod-16 WORKDIR=gs://.../...
 #   launch/queued.sh keep --config=...      asks for the slice, again whenever it is taken away, and
-#                                           deletes it once WORKDIR/results.json is there
+#                                           deletes it once the run has ended, well or not
 #   launch/queued.sh create --config=...    asks for it once
 #   launch/queued.sh status                 WAITING_FOR_RESOURCES, PROVISIONING, ACTIVE, SUSPENDED ...
 #   launch/queued.sh watch                  shows what the first machine says
@@ -24,6 +24,7 @@ in=(--project="${PROJECT:?Google Cloud project}" --zone="${ZONE:?zone of the sli
 where=("${NAME:?name of the slice}" "${in[@]}")
 queued=(gcloud compute tpus queued-resources)
 looks=${SECONDS_BETWEEN_LOOKS:-300}
+ended=${WORKDIR-}/launch/ended
 
 # Puts the code and the flags where the machines will look for them.
 upload() {
@@ -37,6 +38,8 @@ upload() {
   run gcloud storage cp "$archive" "$WORKDIR/launch/code.tar.gz"
   run gcloud storage cp "$arguments" "$WORKDIR/launch/arguments"
   run rm "$archive" "$arguments"
+  # What the machines said of an earlier call.
+  run gcloud storage rm "$ended" 2>/dev/null || true
 }
 
 ask() {
@@ -71,15 +74,20 @@ case "$verb" in
       exit 0
     fi
     if [ -n "$dry_run" ]; then
-      echo "# every $looks seconds, until $WORKDIR/results.json is there; if SUSPENDED or FAILED:"
+      echo "# every $looks seconds, until $ended has an exit code; if SUSPENDED or FAILED:"
       delete
       ask
       echo "# then:"
       delete
       exit 0
     fi
-    until gcloud storage ls "$WORKDIR/results.json" >/dev/null 2>&1; do
+    while true; do
       sleep "$looks"
+      code=$(gcloud storage cat "$ended" 2>/dev/null) || code=
+      # 75: told to stop, and goes on as soon as there are machines again.
+      if [ -n "$code" ] && [ "$code" != 75 ]; then
+        break
+      fi
       now=$(state) || continue # the network may have been away
       echo "$(date +%H:%M) $now"
       if [ "$now" = SUSPENDED ] || [ "$now" = FAILED ]; then
@@ -87,7 +95,13 @@ case "$verb" in
         ask
       fi
     done
+    if [ "$code" = 0 ]; then
+      sleep "$looks" # other machines may still be writing
+    else
+      echo "the program ended with exit code $code; see $ended.log" >&2
+    fi
     delete
+    exit "$code"
     ;;
   status)
     run "${queued[@]}" describe "${where[@]}" --format="value(state.state)"

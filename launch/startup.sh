@@ -12,4 +12,4 @@ gcloud storage cp "$from/code.tar.gz" "$from/arguments" .
 tar -xzf code.tar.gz
 launch/host.sh setup 'jax[tpu]'
 mapfile -t arguments <arguments
-launch/host.sh start "${arguments[@]}"
+ENDED="$from/ended" launch/host.sh start "${arguments[@]}"

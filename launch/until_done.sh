@@ -5,6 +5,7 @@
 #
 # For machines that take a process away and let the next one start. A SIGTERM or SIGINT to this
 # script itself is passed on, and the script ends with the command. Any other exit code ends it too.
+# Where ENDED=gs://... is set, that file receives the exit code, and ENDED.log what run.log says.
 set -u
 readonly STOPPED=75
 
@@ -26,6 +27,10 @@ while true; do
     code=$?
   done
   if [ "$code" -ne "$STOPPED" ] || [ "$asked" -eq 1 ]; then
+    if [ -n "${ENDED-}" ]; then
+      [ ! -e run.log ] || gcloud storage cp run.log "$ENDED.log"
+      echo "$code" | gcloud storage cp - "$ENDED"
+    fi
     exit "$code"
   fi
   echo "stopped and saved; going on" >&2

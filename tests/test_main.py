@@ -34,11 +34,7 @@ def run(capsys, monkeypatch, request, tmp_path_factory):
         flags.FLAGS.unparse_flags()
         for name in [name for name in flags.FLAGS if name.startswith("config.")]:
             delattr(flags.FLAGS, name)  # a process parses its config once; here it is many
-        for name in ("config", "workdir", "mode", "checkpoint"):
-            flags.FLAGS[name].unparse()
-        for name in ("images", "scoremaps", "metadata", "masks", "topology", "compare", "merge"):
-            flags.FLAGS[name].unparse()
-        for name in ("list", "rows", "seeds"):
+        for name in ("config", "workdir", "mode", *program_flags._READ_BY):
             flags.FLAGS[name].unparse()
         try:
             code = main.main(program_flags.parse(sys.argv))
@@ -117,6 +113,16 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
         (["--mode=study"], "--mode=study needs --config=STUDY, or the --workdir of one"),
         (["--mode=study", STUDY, "--config.steps", "3"], "not understood: 3"),
         ([QUICKSTART, "surplus"], "not understood: surplus"),
+        (
+            ["--mode=eval", QUICKSTART, "--metadata=META"],
+            "--mode=eval does not read --metadata, .*; a run has --config.data.metadata",
+        ),
+        ([QUICKSTART, "--jobs=2"], "--mode=train does not read --jobs, which is for study"),
+        (
+            ["--mode=figures", QUICKSTART, "--checkpoint=best"],
+            "--mode=figures does not read --checkpoint, which is for train, eval, predict",
+        ),
+        (["--mode=study", "--workdir=runs/x", "--seeds=0"], "--seeds without --config=STUDY"),
         ([QUICKSTART, "--process_id=0"], "--process_id without --distributed"),
         (["--mode=predict", "--distributed"], "--mode=predict is for one process"),
         (
@@ -199,8 +205,8 @@ def test_scoring_leaves_training_runs_alone(run, tiny_run, tmp_path, mode):
     workdir, _ = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
     before = (tmp_path / "run" / "results.json").read_bytes()
-    arguments = [f"--mode={mode}", f"--metadata={tmp_path}", f"--scoremaps={tmp_path}"]
-    code, said = run(*arguments, f"--workdir={tmp_path}/run")
+    maps = [f"--scoremaps={tmp_path}"] if mode == "score" else []
+    code, said = run(f"--mode={mode}", f"--metadata={tmp_path}", *maps, f"--workdir={tmp_path}/run")
     assert code == 1 and "is the folder of a training run" in said
     assert (tmp_path / "run" / "results.json").read_bytes() == before
 

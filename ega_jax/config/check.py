@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from ega_jax.config.build import SOURCES
-from ega_jax.config.fields import words
+from ega_jax.config.fields import get_config, words
 from ega_jax.data.export import FORMATS
 from ega_jax.methods import METHODS
 from ega_jax.methods.ccam import FUNCTIONS
@@ -156,6 +156,21 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
         data.class_names,
         "leave it: creatures have names",
     )
+    for field in ("root", "metadata", "masks"):
+        _require(
+            not (data[field] and data.name == "creatures"),
+            f"data.{field}",
+            data[field],
+            "leave it: creatures are drawn; for pictures there is configs/photos.py",
+        )
+    drawn = get_config().data
+    for field in ("image_size", "train_images", "val_images", "test_images"):
+        _require(
+            data.name not in ("folder", "tfds") or data[field] == drawn[field],
+            f"data.{field}",
+            data[field],
+            "is for creatures; leave it",
+        )
     _require(
         not (data.masks and through_tfds), "data.masks", data.masks, "leave it: TFDS has the masks"
     )

@@ -5,6 +5,7 @@ from collections import Counter
 
 from etils import epath
 
+from ega_jax.data.files.text_lines import read_text
 from ega_jax.data.source import DataError
 
 
@@ -15,10 +16,10 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
       DataError: the file cannot be read, has a line without a name, a name twice, or one class.
     """
     try:
-        text = epath.Path(path).expanduser().read_text(encoding="utf-8")
+        text = read_text(epath.Path(path).expanduser()).rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"config.data.class_names: cannot read {path}: {error}") from error
-    names = tuple(line.strip() for line in text.splitlines())
+    names = tuple(line.strip() for line in text.split("\n")) if text else ()
     if "" in names:
         raise DataError(f"{path}:{names.index('') + 1}: no name; give every label a line")
     if twice := [name for name, count in Counter(names).items() if count > 1]:

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 
 from etils import epath
 
@@ -36,11 +37,7 @@ def read_hierarchy(path: str | os.PathLike) -> Hierarchy:
       DataError: the file is missing, has another number of columns, an empty name, or a parent
         under two roots. Names file and line.
     """
-    try:
-        text = _content(path).decode("utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(_UNREADABLE.format(path, error)) from error
+    rows = _rows(path)
     root_of: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
         if len(row) != _COLUMNS or not all(row):
@@ -58,6 +55,33 @@ def read_hierarchy(path: str | os.PathLike) -> Hierarchy:
         tuple(parents.index(parent) for _, parent, _ in rows),
         tuple(roots.index(root) for *_, root in rows),
     )
+
+
+def check_order(path: str | os.PathLike, class_names: Sequence[str]) -> None:
+    """Looks whether a hierarchy that names these classes names them in the order of their labels.
+
+    Its names are for people and may be others, which is no fault.
+
+    Raises:
+      DataError: the names are the same in another order; names file and line.
+    """
+    names = [row[0] for row in _rows(path)]
+    if set(names) != set(class_names):
+        return
+    for line, (name, expected) in enumerate(zip(names, class_names, strict=True), start=2):
+        if name != expected:
+            raise DataError(
+                f"{path}, line {line}: {name!r}, but the class of this line is {expected!r}; write "
+                "the lines in the order of the labels"
+            )
+
+
+def _rows(path: str | os.PathLike) -> list[list[str]]:
+    try:
+        text = _content(path).decode("utf-8-sig")
+        return list(csv.reader(io.StringIO(text, newline="")))[1:]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(_UNREADABLE.format(path, error)) from error
 
 
 def digest(path: str | os.PathLike) -> str:

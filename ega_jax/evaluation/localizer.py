@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from ega_jax import localization
 from ega_jax.config import build, store
 from ega_jax.config.check import check
+from ega_jax.data.files.image_files import rgb_pixels
 from ega_jax.data.files.pictures import fit, read_picture
 from ega_jax.evaluation.evaluator import restore_variables
 from ega_jax.evaluation.threshold import validated_threshold
@@ -287,10 +288,13 @@ def as_array(image: Picture) -> np.ndarray:
 
     Raises:
       DataError: it is a path to what cannot be read.
-      ValueError: it is an array of another shape or type.
+      ValueError: it is an array of another shape or type, or an image of more than 16 bits.
     """
     if isinstance(image, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        try:
+            return rgb_pixels(ImageOps.exif_transpose(image))
+        except ValueError as error:
+            raise ValueError(f"a picture of mode {image.mode} {error}") from error
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -83,7 +83,8 @@ class Views:
 
         Args:
           batches: `[B, size, size, 3]` uint8 by frame.
-          labels: `[B]` of the classes to look for; None: the most probable ones of the first view.
+          labels: `[B]` of the classes to look for; None: the most probable ones, in the mean over
+            the views of whole pictures.
           top_k: without labels, how many of these, most probable first.
 
         Raises:
@@ -119,35 +120,46 @@ class Views:
     def _look(
         self, batches: Mapping[Frame, np.ndarray], labels: np.ndarray | None, top_k: int
     ) -> Seen:
-        first, *others = map(Frame, self._sizes)
-        out = self._first({"image": batches[first]}, labels, top_k)
-        classes, cams, scores = out["classes"], [out["cams"]], [out["scores"]]
+        flips = (False, True) if self._config.predict.flip else (False,)
+        whole = [(Frame(size), mirrored) for mirrored in flips for size in self._sizes]
+        if labels is None and len(whole) > 1:
+            classes = self._likeliest([_seen_as(batches, *one) for one in whole], top_k)
+            cams, scores = [], []
+        else:
+            out = self._first({"image": _seen_as(batches, *whole.pop(0))}, labels, top_k)
+            classes, cams, scores = out["classes"], [out["cams"]], [out["scores"]]
 
-        def again(frame: Frame, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
-            images = batches[frame][:, :, ::-1] if mirrored else batches[frame]
+        def look_at(frame: Frame, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+            images = _seen_as(batches, frame, mirrored)
             seen = self._call("maps", {"image": images, "classes": classes})
             return seen["cams"][:, :, ::-1] if mirrored else seen["cams"], seen["scores"]
 
-        flips = (False, True) if self._config.predict.flip else (False,)
-        for mirrored in flips:
-            for frame in [first, *others] if mirrored else others:
-                cam, score = again(frame, mirrored)
-                cams.append(cam)
-                scores.append(score)
-            if self._tiles:
-                cams.append(stitch([again(tile, mirrored)[0] for tile in self._tiles]))
+        for frame, mirrored in whole:
+            cam, score = look_at(frame, mirrored)
+            cams.append(cam)
+            scores.append(score)
+        if self._tiles:
+            for mirrored in flips:
+                cams.append(stitch([look_at(tile, mirrored)[0] for tile in self._tiles]))
         predict, data = self._config.predict, self._config.data
         side = self._config.eval.map_size or predict.size or data.crop_size
         if len(cams) == 1:
             return Seen(classes, scores[0], cams, side)
         mean = np.mean(scores, axis=0)
-        order = np.argsort(-mean, axis=1, kind="stable")  # it may not be that of the first view
+        order = np.argsort(-mean, axis=1, kind="stable")
         return Seen(
             np.take_along_axis(classes, order, axis=1),
             np.take_along_axis(mean, order, axis=1),
             [np.take_along_axis(cam, order[:, None, None], axis=3) for cam in cams],
             side,
         )
+
+    def _likeliest(self, views: Sequence[np.ndarray], top_k: int) -> np.ndarray:
+        """Returns the classes `[B, K]` whose probability is the highest in the mean over views."""
+        mean = np.mean(
+            [self._call("classes", {"image": view[:, None]})["probabilities"] for view in views], 0
+        )
+        return np.argsort(-mean, axis=1, kind="stable")[:, :top_k].astype(np.int32)
 
     def _first(
         self, batch: dict[str, np.ndarray], labels: np.ndarray | None, top_k: int
@@ -160,14 +172,18 @@ class Views:
         return {"classes": labels[:, np.newaxis], "scores": scores, "cams": out["cams"][..., None]}
 
     def _call(self, kind: int | str, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a step: `label`, `maps`, or for so many of the most probable classes."""
+        """Runs a step: `classes`, `label`, `maps`, or for so many of the most probable classes."""
         if kind not in self._steps:
             if isinstance(kind, int):
                 step: Any = functools.partial(steps.predict_step, top_k=kind)
+            elif kind == "classes":
+                step = steps.crops_step
             else:
                 step = {"label": steps.eval_step, "maps": steps.maps_step}[kind]
+            if kind != "classes":
+                step = functools.partial(step, reader=self._reader)
             self._steps[kind] = jax.jit(
-                functools.partial(step, model=self._model, reader=self._reader),
+                functools.partial(step, model=self._model),
                 in_shardings=(self._placement.replicated, self._placement.by_example),
                 out_shardings=self._placement.by_example,
                 compiler_options=self._placement.compiler_options,
@@ -176,3 +192,8 @@ class Views:
         with memory.told(f"lower config.eval.batch_size={size}, or config.predict.size and scales"):
             out = self._steps[kind](self._variables, self._placement.put_batch(batch))
             return jax.tree.map(local_rows, out)
+
+
+def _seen_as(batches: Mapping[Frame, np.ndarray], frame: Frame, mirrored: bool) -> np.ndarray:
+    """Returns the batch of a frame, from left to right or mirrored."""
+    return batches[frame][:, :, ::-1] if mirrored else batches[frame]

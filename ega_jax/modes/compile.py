@@ -110,7 +110,7 @@ def _with_loops(
     training step without attack, but for a first convolution that the clean and the adversarial
     pass then share; what a part takes, the difference to the optimizer's update alone.
     """
-    attack = build.objective(config).attack
+    attack = build.objective(config, facts.class_names).attack
     if attack is not None and attack.num_steps > 1:
         unattacked = config.copy_and_resolve_references()
         unattacked.ega.num_steps = 0

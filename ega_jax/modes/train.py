@@ -15,7 +15,7 @@ from ega_jax.aot import batch_size
 from ega_jax.aot.lower import DataFacts, jit_train_step
 from ega_jax.config import build, store
 from ega_jax.config.check import check
-from ega_jax.data import cache
+from ega_jax.data import cache, hierarchy
 from ega_jax.data.files.headers import SKIP
 from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
@@ -130,6 +130,8 @@ class Trainer:
                 "best by; give it one, or set 'last'"
             )
         self.facts = store.data_facts(config, self.source)
+        if config.method == "danet":
+            hierarchy.check_order(config.danet.hierarchy, self.source.class_names)
         if self.going_on_from is not None:
             store.check_data(workdir, self.going_on_from, self.source.class_names, self.facts)
         if config.data.cache == "memory":

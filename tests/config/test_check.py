@@ -230,6 +230,21 @@ def test_masks_of_tfds_are_in_the_data_set():
         check(changed({"data.name": "tfds", "data.masks": "masks"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("creatures", "data.root", "PICTURES"),
+        ("creatures", "data.metadata", "META"),
+        ("creatures", "data.masks", "MASKS"),
+        ("folder", "data.train_images", 100),
+        ("tfds", "data.image_size", 64),
+    ],
+)
+def test_fields_of_other_data_are_not_ignored(name, field, value):
+    with pytest.raises(ConfigError, match=rf"config\.{field}={value!r}: .*creatures"):
+        check(changed({"data.name": name, field: value}))
+
+
 @pytest.mark.parametrize(("field", "value"), IMPOSSIBLE)
 def test_impossible_values(field, value):
     with pytest.raises(ConfigError) as error:
@@ -298,7 +313,7 @@ def test_what_a_method_does_not_have(changes, message):
         {"model.name": "googlenet", "data.crop_size": 225},
         {"model.name": "resnet50", "model.feature_stride": 32, "model.head_convs": 0},
         {"data.num_classes": 2},
-        {"data.val_images": 0, "data.test_images": 0},
+        {"data.name": "creatures", "data.val_images": 0, "data.test_images": 0},
         {"data.crop_size": 256},
         {"data.crop_size": 232, "model.feature_stride": 8},
         {"model.dtype": "bfloat16"},

@@ -7,8 +7,9 @@ from ega_jax.data.source import DataError
 from tests.helpers.paths import ROOT
 
 
-def test_lines_are_names(tmp_path):
-    (tmp_path / "names.txt").write_bytes("tench\r\nmaillot, tank suit\nÄnderung".encode())
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_are_names(tmp_path, mark):
+    (tmp_path / "names.txt").write_bytes(f"{mark}tench\r\nmaillot, tank suit\nÄnderung".encode())
     assert read_class_names(tmp_path / "names.txt") == ("tench", "maillot, tank suit", "Änderung")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from configs import cub_vgg, quickstart
 from ega_jax.config import build
-from ega_jax.data.hierarchy import Hierarchy, digest, read_hierarchy
+from ega_jax.data.hierarchy import Hierarchy, check_order, digest, read_hierarchy
 from ega_jax.data.source import DataError
 
 HEADER = "class,family,order\n"
@@ -89,6 +89,14 @@ def test_shipped_classes_are_in_the_order_of_the_labels():
     cub = names("cub")
     assert [int(name.split(".")[0]) for name in cub] == list(range(1, 201))
     assert cub[0] == "001.Black_footed_Albatross" and cub[199] == "200.Common_Yellowthroat"
+
+
+def test_the_order_of_the_labels(written):
+    path = written(HEADER + "wren,small,song\ngull,gulls,sea\ntern,gulls,sea\n")
+    check_order(path, ["wren", "gull", "tern"])
+    check_order(path, ["n01", "n02", "n03"])  # the file's names are for people
+    with pytest.raises(DataError, match="birds.csv, line 2: 'wren', but the class of .* 'gull'"):
+        check_order(path, ["gull", "tern", "wren"])
 
 
 def test_another_number_of_classes_than_the_data_has():

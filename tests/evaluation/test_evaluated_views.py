@@ -37,7 +37,7 @@ def test_maps_and_scores_are_those_of_prediction(tiny_run, fields):
     pictures = [source.load_image(i).numpy() for i in range(len(source))]
     localizer = Localizer.load(path, config=config)
     given = localizer.localize(pictures, [int(label) for label in source.labels])
-    ranked = list(localizer.each(pictures, top_k=10))
+    ranked = list(localizer.each(pictures, top_k=1))
     for i, example in examples.items():
         assert example.image.shape == (48, 48, 3)
         np.testing.assert_allclose(example.score_map, given[i].score_map, atol=1e-4)

@@ -52,6 +52,16 @@ def test_arrays_images_and_paths_are_the_same(localizer, pictures, tmp_path):
         np.testing.assert_allclose(other.score_map, one.score_map, atol=1e-5)  # on another device
 
 
+def test_an_image_of_16_bits_is_read_as_its_file_is(tmp_path):
+    grey = np.arange(48 * 40, dtype="u2").reshape(48, 40) * 33
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    opened = localizers.as_array(Image.open(tmp_path / "a.png"))
+    np.testing.assert_array_equal(opened, localizers.as_array(tmp_path / "a.png"))
+    np.testing.assert_array_equal(opened[..., 0], grey >> 8)
+    with pytest.raises(ValueError, match="a picture of mode F has pixels of more than 16 bits"):
+        localizers.as_array(Image.fromarray(np.ones((4, 4), np.float32)))
+
+
 def test_a_picture_on_its_side_is_turned(localizer, pictures):
     turned = Image.fromarray(np.rot90(pictures[0]).copy())  # the camera's note says: turn it back
     turned.getexif()[0x0112] = 6

@@ -43,6 +43,7 @@ UPLOAD = [
     "gcloud storage cp /tmp/run1.tar.gz gs://bucket/run1/launch/code.tar.gz",
     "gcloud storage cp /tmp/run1.arguments gs://bucket/run1/launch/arguments",
     "rm /tmp/run1.tar.gz /tmp/run1.arguments",
+    "gcloud storage rm gs://bucket/run1/launch/ended",
 ]
 
 
@@ -115,7 +116,7 @@ def test_shellcheck():
             [
                 *UPLOAD,
                 ASK,
-                "# every 300 seconds, until gs://bucket/run1/results.json is there; "
+                "# every 300 seconds, until gs://bucket/run1/launch/ended has an exit code; "
                 "if SUSPENDED or FAILED:",
                 GIVE_BACK,
                 ASK,
@@ -267,15 +268,17 @@ def test_a_slice_that_is_there_is_left(tools):
     assert tools.calls() == [f"gcloud compute tpus tpu-vm describe run1 {IN}"]
 
 
-def test_a_slice_that_was_taken_away_is_asked_for_again_until_the_results_are_there(
-    tools, tmp_path
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_slice_that_was_taken_away_is_asked_for_again_until_the_program_has_ended(
+    tools, tmp_path, code
 ):
-    """Active once, suspended once, active again; then results.json."""
+    """Active once, suspended once, when it says 75, and active again; then it has ended."""
     tools(
         "gcloud",
         f"""
 case "$*" in
-  "storage ls"*) [ "$(grep -c "storage ls" {tmp_path}/calls)" -ge 4 ] ;;
+  "storage cat"*) case "$(grep -c "storage cat" {tmp_path}/calls)" in
+    1 | 3) exit 1 ;; 2) echo 75 ;; 4) echo {code} ;; esac ;;
   *describe*) if [ "$(grep -c describe {tmp_path}/calls)" -eq 2 ]
     then echo SUSPENDED; else echo ACTIVE; fi ;;
   "storage cp"*arguments) cat "$3" >{tmp_path}/arguments ;;
@@ -285,7 +288,9 @@ esac""",
     done = call(
         "queued.sh", "keep", "--config=a.py", "--x=b c", SECONDS_BETWEEN_LOOKS="0", **tools.path
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
+    log = "exit code 1; see gs://bucket/run1/launch/ended.log"
+    assert (log in done.stderr) == (code == 1)
     assert [line.split()[-1] for line in done.stdout.splitlines()] == [
         "ACTIVE",
         "SUSPENDED",
@@ -302,6 +307,20 @@ esac""",
         "--x=b c",
     ]
     assert not list(tmp_path.glob("run1.*"))
+
+
+def test_how_a_program_has_ended_is_put_where_somebody_waits_for_it(tools, tmp_path):
+    tools("gcloud", f'case "$3" in -) cat >{tmp_path}/ended ;; esac')
+    (tmp_path / "run.log").write_text("said")
+    done = call(
+        *("until_done.sh", "bash", "-c", "exit 3"), folder=tmp_path, ENDED="gs://b/x", **tools.path
+    )
+    assert done.returncode == 3
+    assert (tmp_path / "ended").read_text() == "3\n"
+    assert tools.calls() == [
+        "gcloud storage cp run.log gs://b/x.log",
+        "gcloud storage cp - gs://b/x",
+    ]
 
 
 @pytest.fixture

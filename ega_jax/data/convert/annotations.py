@@ -94,7 +94,7 @@ def read_names(path: str) -> tuple[str, ...]:
     """Reads class names: of a text file one a line, of a YAML file its `names`.
 
     Raises:
-      DataError: there are none.
+      DataError: there are none, or one twice.
     """
     if not path.lower().endswith((".yaml", ".yml")):
         return read_class_names(path)
@@ -105,6 +105,8 @@ def read_names(path: str) -> tuple[str, ...]:
             names = [names[number] for number in range(len(names))]
         if not isinstance(names, list) or not names:
             raise TypeError("names is no list")
+        if len(set(map(str, names))) < len(names):
+            raise TypeError("a name is there twice")
         return tuple(map(str, names))
     except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
         reason = str(error).split("\n")[0]

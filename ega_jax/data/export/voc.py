@@ -9,14 +9,14 @@ from ega_jax.runtime import files
 
 
 def write_voc(out: str | os.PathLike, every: Every, splits: Sequence[str]) -> list[str]:
-    """Writes `Annotations/*.xml` and `ImageSets/Main/<split>.txt`; without splits all is `train`.
+    """Writes `Annotations/*.xml` and `ImageSets/Main/<split>.txt`, `train` for no split.
 
     Pixels count from 1, and the last ones are named. The lists come last.
 
     Args:
       out: folder that receives the files; pictures belong into its `JPEGImages`.
       every: the pictures.
-      splits: those that there are.
+      splits: those that there are, `train` for none.
 
     Returns:
       The names of the lists.
@@ -26,8 +26,9 @@ def write_voc(out: str | os.PathLike, every: Every, splits: Sequence[str]) -> li
         files.write_bytes(os.path.join(out, "Annotations", f"{stem}.xml"), _xml(picture))
     written = []
     for split in splits:
-        name = os.path.join("ImageSets", "Main", f"{split or 'train'}.txt")
-        stems = (os.path.splitext(p.image_id)[0] for p in every() if p.split == split)
+        name = os.path.join("ImageSets", "Main", f"{split}.txt")
+        ids = (one.image_id for one in every() if (one.split or "train") == split)
+        stems = (os.path.splitext(image_id)[0] for image_id in ids)
         files.write_chunks(os.path.join(out, name), (f"{stem}\n" for stem in stems))
         written.append(name)
     return written

@@ -46,6 +46,7 @@ def write(
     """
     there = {picture.split for picture in every()}
     splits = [split for split in (*SPLITS, "") if split in there]
+    lists = [split for split in SPLITS if split in {one or SPLITS[0] for one in there}]
     written: dict[str, list[str]] = {}
     for one in formats:
         place = os.path.join(out, one)
@@ -59,19 +60,29 @@ def write(
             written[one] = write_png(out, every)
         elif one == "voc":
             _place(os.path.join(place, "JPEGImages"), every, root, images)
-            written[one] = [f"voc/{name}" for name in write_voc(place, every, splits)]
+            written[one] = [f"voc/{name}" for name in write_voc(place, every, lists)]
         else:
             _place(os.path.join(place, "images"), every, root, images)
-            written[one] = [f"yolo/{name}" for name in write_yolo(place, every, splits, names)]
+            written[one] = [f"yolo/{name}" for name in write_yolo(place, every, lists, names)]
     return written
 
 
 def check_stems(ids: Sequence[str], formats: Sequence[str]) -> None:
-    """Looks whether text files beside the pictures would have names of their own.
+    """Looks whether text files beside the pictures would have names of their own and be found.
 
     Raises:
-      DataError: two pictures are called the same but for the end; names them.
+      DataError: two pictures are called the same but for the end, or one lies where trainers would
+        look for its labels elsewhere; names them.
     """
+    # They put `labels` for the last `images` of a path, and take a picture without labels for one
+    # without objects.
+    hidden = [one for one in ids if "/images/" in f"/{one}"] if "yolo" in formats else []
+    if hidden:
+        raise DataError(
+            f"{hidden[0]}: trainers on yolo files would not find the labels of a picture in a "
+            "folder images; give the folder that contains it as --images, rename it, or leave yolo "
+            "out of annotate.format"
+        )
     for one in BY_STEM:
         seen: dict[str, str] = {}
         for image_id in ids if one in formats else ():

@@ -14,12 +14,13 @@ def write_yolo(
 ) -> list[str]:
     """Writes `labels/*.txt`, a list `<split>.txt` of pictures, and then `data.yaml`.
 
-    Without splits all is `train`. Where there is no `val`, which trainers ask for, it is `train`.
+    A picture without a split is of `train`. Where there is no `val`, which trainers ask for, it is
+    `train`.
 
     Args:
       out: folder that receives the files; pictures belong into its `images`.
       every: the pictures.
-      splits: those that there are.
+      splits: those that there are, `train` for none.
       names: of the classes, which are counted from 0.
 
     Returns:
@@ -30,12 +31,10 @@ def write_yolo(
         stem = os.path.splitext(picture.image_id)[0]
         text = "".join(_lines(picture, number_of.get(picture.name)))
         files.write_text(os.path.join(out, "labels", f"{stem}.txt"), text)
-    lists = {}
-    for split in splits:
-        name = f"{split or 'train'}.txt"
-        ids = (picture.image_id for picture in every() if picture.split == split)
+    lists = {split: f"{split}.txt" for split in splits}
+    for split, name in lists.items():
+        ids = (one.image_id for one in every() if (one.split or "train") == split)
         files.write_chunks(os.path.join(out, name), (f"./images/{one}\n" for one in ids))
-        lists[split or "train"] = name
     # No `path`: the lists lie beside data.yaml, wherever that is.
     first = next(iter(lists.values()))
     content = {"train": first, "val": first} | lists | {"names": dict(enumerate(names))}

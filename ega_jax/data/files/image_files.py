@@ -137,7 +137,17 @@ def pillow_pixels(data: bytes) -> np.ndarray:
         raise ValueError(unknown_format(data[:16])) from None
     except Exception as error:  # plugins fail in every way on a file that is damaged
         raise ValueError(f"is damaged ({error})") from error
-    if image.mode.startswith("I;16"):  # Pillow would clip it
+    return rgb_pixels(image)
+
+
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """Returns the pixels of an image that Pillow has opened: `[H, W, 3]` uint8 RGB.
+
+    Raises:
+      ValueError: they are of a kind that has no RGB; the message goes on after the image's name.
+    """
+    # 16 bits, which Pillow would clip. It opens those of PGM as 32 bits.
+    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("has pixels of more than 16 bits, or not of whole numbers; save it with 8")

@@ -8,6 +8,7 @@ the first link to it. So no picture is listed twice, under two classes say.
 """
 
 import dataclasses
+import errno
 import logging
 import os
 from collections import Counter, deque
@@ -91,7 +92,17 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[tuple[str, ...], str]]:
 def subfolders(root: str | os.PathLike) -> list[str]:
     """Lists the names of the folders in a folder that are somebody's, sorted."""
     with os.scandir(os.fspath(root)) as entries:
-        return sorted(str(e.name) for e in entries if not is_nobodys(e.name) and e.is_dir())
+        return sorted(str(e.name) for e in entries if not is_nobodys(e.name) and _is_folder(e))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Says whether an entry is a folder or a link to one; a link in a circle is neither."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def name_fault(name: str) -> str:
@@ -184,7 +195,7 @@ class _Names(NamedTuple):
                     names.folders.append(name)
                 elif is_picture(name):  # a link too, without a look behind it
                     pictures.append(name)
-                elif entry.is_dir():
+                elif _is_folder(entry):
                     names.links.append(name)
                 else:
                     names.others.append(name)

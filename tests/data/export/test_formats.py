@@ -183,6 +183,24 @@ def test_without_splits_all_is_for_training(tmp_path, pictures):
     assert "val: train.txt" in (tmp_path / "yolo" / "data.yaml").read_text()
 
 
+def test_a_picture_without_a_split_is_for_training_beside_those_with_one(tmp_path, pictures):
+    some = [Annotated(**(vars(pictures[0]) | {"split": ""})), *pictures[1:]]
+    splits = {one.split for one in some}
+    assert splits == {"", "train", "val"}
+    every = functools.partial(iter, some)
+    write(tmp_path, every, ["voc", "yolo"], root="", names=NAMES, images="none")
+    listed = (tmp_path / "yolo" / "train.txt").read_text().split()
+    assert listed == [f"./images/{one.image_id}" for one in some if one.split != "val"]
+    assert len((tmp_path / "voc/ImageSets/Main/train.txt").read_text().split()) == len(listed) == 2
+
+
+def test_pictures_whose_labels_trainers_would_not_find():
+    check_stems(["train/images.jpg", "images_1/a.jpg"], ["yolo"])
+    check_stems(["train/images/a.jpg"], ["coco", "voc"])
+    with pytest.raises(DataError, match="train/images/a.jpg: trainers on yolo files would not"):
+        check_stems(["a.jpg", "train/images/a.jpg"], ["yolo"])
+
+
 def test_regions_there_and_back():
     rng = np.random.default_rng(0)
     for density in (0, 0.02, 0.3, 0.9, 1):

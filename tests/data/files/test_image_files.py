@@ -136,6 +136,8 @@ def test_16_bit_tiff_keeps_the_high_byte_and_floats_are_refused(tmp_path):
         tmp_path / "c" / "1.tif", encoded(Image.fromarray(grey.astype("u2") * 257), "TIFF")
     )
     np.testing.assert_array_equal(image, np.dstack([grey] * 3))
+    rows = b"P5 %d %d 65535\n" % grey.shape[::-1] + (grey.astype(">u2") * 257).tobytes()
+    np.testing.assert_array_equal(load(tmp_path / "e" / "1.pgm", rows), np.dstack([grey] * 3))
     with pytest.raises(DataError, match="2.tif: has pixels of more than 16 bits"):
         load(tmp_path / "d" / "2.tif", encoded(Image.fromarray(grey.astype("f4")), "TIFF"))
 

@@ -36,6 +36,14 @@ def test_nobodys(tmp_path):
     assert [path for _, path in walk(tmp_path)] == [str(tmp_path / "1.jpg")]
 
 
+def test_a_link_to_itself_is_left_out(tmp_path):
+    touch(tmp_path, "cat/1.jpg")
+    for place in ("cat/self", "self"):
+        (tmp_path / place).symlink_to(tmp_path / place)
+    assert listing.subfolders(tmp_path) == ["cat"]
+    assert [name for name, _ in list_folder(tmp_path).left_out] == ["cat/self", "self"]
+
+
 def test_linked_folders_are_followed_once(tmp_path):
     touch(tmp_path, "elsewhere/1.jpg", "root/0.png")
     root = tmp_path / "root"
