@@ -184,6 +184,7 @@ def _finish(
         regions=settings["regions"],
         images=settings["images"],
         left_out=left_out,
+        splits={picture.split for picture in parts.pictures()},
     )
     skipped = parts.skipped()
     facts |= {
@@ -201,6 +202,8 @@ def _finish(
     )
     if settings["review"] and page.available():
         command = f"--mode=annotate --workdir={shlex.quote(workdir)} --merge={REVIEW}"
+        if checkpoints.workdir_of(facts["checkpoint"]) != epath.Path(workdir).absolute():
+            command += f" --checkpoint={shlex.quote(facts['checkpoint'])}"
         if settings["out"]:
             command += f" --config.annotate.out={shlex.quote(settings['out'])}"
         review_page.write_review(
@@ -220,7 +223,8 @@ def _plan(
 ) -> dict[str, Any]:
     """Returns what the parts depend on."""
     digest = hashlib.sha256()
-    for entry in zip(pictures.ids, pictures.labels, pictures.splits, strict=True):
+    for i, entry in enumerate(zip(pictures.ids, pictures.labels, pictures.splits, strict=True)):
+        entry += _state(pictures.path(i))  # another picture may have come in its place
         digest.update("\0".join(map(str, entry)).encode("utf-8", "surrogateescape") + b"\n")
     predict = {k: v for k, v in config.predict.to_dict().items() if k not in _FREE}
     return {
@@ -233,6 +237,15 @@ def _plan(
         "map_size": config.eval.map_size,
         "predict": predict | {"threshold": OWN if threshold is None else threshold},
     }
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Returns size and time of a file; zeros if it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _settle(out: epath.Path, plan: Mapping[str, Any]) -> None:

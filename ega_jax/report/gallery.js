@@ -9,8 +9,9 @@ let opened = null;
 
 const SORTS = {
   order: ["order of the data", null],
-  "iou-up": ["IoU, lowest first", (a, b) => a.found[0].iou - b.found[0].iou],
-  "iou-down": ["IoU, highest first", (a, b) => b.found[0].iou - a.found[0].iou],
+  // Pictures without an object have none and come last.
+  "iou-up": ["IoU, lowest first", (a, b) => (a.found[0].iou ?? 2) - (b.found[0].iou ?? 2)],
+  "iou-down": ["IoU, highest first", (a, b) => (b.found[0].iou ?? -1) - (a.found[0].iou ?? -1)],
   "confidence-up": ["confidence, lowest first", (a, b) => a.confidence - b.confidence],
   "confidence-down": ["confidence, highest first", (a, b) => b.confidence - a.confidence],
 };

@@ -41,5 +41,5 @@ def test_with_jax_alone(exported, capsys):
     assert names["facts"]["classes"][names["label"]] == exported.class_name
     assert names["facts"]["threshold"] == exported.threshold
     assert float(names["out"]["probabilities"].max()) == pytest.approx(exported.score, abs=1e-2)
-    np.testing.assert_allclose(names["box"], exported.boxes[0], atol=2)
+    np.testing.assert_allclose(names["box"], exported.boxes[0], atol=1)
     assert exported.class_name in capsys.readouterr().out

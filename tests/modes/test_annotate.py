@@ -106,9 +106,14 @@ def test_other_formats_need_no_network_any_more(run, monkeypatch):
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(localizers.Localizer, "__init__", refuse)
-    out, skipped = run(**{"annotate.format": "voc,png", "annotate.min_confidence": 1.0})
+    out, skipped = run(**{"annotate.format": "voc,png"})
     assert len(skipped) == 1 and len(list(out.glob("voc/Annotations/*/*.xml"))) == NUMBER
-    assert json.loads((out / "summary.json").read_text())["objects"] == 0
+    # Of those whose boxes are too uncertain nothing stays: they would teach that nothing is there.
+    out, _ = run(**{"annotate.format": "voc,png,yolo", "annotate.min_confidence": 1.0})
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["objects"] == 0 and len(summary["reviewed"]["left_out"]) == NUMBER
+    assert not list(out.glob("voc/Annotations/*/*.xml"))
+    assert (out / "yolo" / "train.txt").read_text() == ""
 
 
 def test_other_settings_are_refused(run):
@@ -128,6 +133,13 @@ def test_another_network_is_refused(run, tiny_run, tmp_path, pictures):
     manifest.write_text(json.dumps(changed))
     with pytest.raises(ConfigError, match="annotations of other checkpoint; remove it, or choose"):
         annotate.annotate(tiny(**{"annotate.out": str(out)}), str(workdir), str(pictures))
+
+
+def test_another_picture_in_the_place_of_one_is_refused(run, pictures, names):
+    run(**{"annotate.format": "csv"})
+    save_pictures(pictures, {f"{names[0]}/00.png": (90, 40)})
+    with pytest.raises(ConfigError, match="annotations of other pictures; remove it, or choose"):
+        run(**{"annotate.format": "csv"})
 
 
 def test_maps_that_are_read_otherwise_have_thresholds_of_their_own(run, caplog):
@@ -151,6 +163,10 @@ def test_two_pictures_with_one_label_file_are_refused_at_start(run, pictures, na
     save_pictures(pictures, {f"{names[0]}/00.jpg": (9, 9)})
     with pytest.raises(DataError, match="00.jpg and .*00.png would have the same yolo file"):
         run(**{"annotate.format": "yolo"})
+
+
+def summary_of(out):
+    return json.loads((out / "summary.json").read_text())
 
 
 def review_of(out):
@@ -180,6 +196,7 @@ def test_reviewed_boxes_are_written_again(run, merge):
     pytest.importorskip("jinja2")
     out, _ = run(**{"annotate.format": "coco,csv,voc,yolo,png", "annotate.regions": "rle"})
     data, save = review_of(out)
+    assert f" --checkpoint={summary_of(out)['checkpoint']}" in (out / "review.html").read_text()
     confidences = [one["objects"][0]["confidence"] for one in data["pictures"]]
     assert len(confidences) == NUMBER and confidences == sorted(confidences)
     gone, moved, kept = (one["id"] for one in data["pictures"][:3])
@@ -191,7 +208,7 @@ def test_reviewed_boxes_are_written_again(run, merge):
             decision | {"image": kept, "verdict": "accept"},
         )
     )
-    summary = json.loads((out / "summary.json").read_text())
+    summary = summary_of(out)
     assert summary["reviewed"] == {"accept": 1, "reject": 1, "move": 1, "left_out": [gone]}
     assert summary["objects"] == summary["pictures"] == NUMBER - 1
     coco = read_coco(str(out / "instances.json"))

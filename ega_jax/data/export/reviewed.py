@@ -124,31 +124,31 @@ class Review:
     def applied(self, pictures: Iterable[Annotated], least: float = 0.0) -> Iterator[Annotated]:
         """Yields the pictures with the objects that are left.
 
-        A picture whose objects were all rejected is left out: that there is one is known, and
-        without its box the picture would teach that there is none.
+        A picture whose objects were all rejected, or are too uncertain, is left out: that there is
+        one is known, and without its box the picture would teach that there is none.
 
         Args:
           pictures: with all that was found in them.
           least: confidence below which objects are left out that nobody accepted or moved.
         """
         for picture in pictures:
-            left, rejected = [], 0
+            left, dropped = [], 0
             for number, one in enumerate(picture.objects):
                 said = self.decisions.get((picture.image_id, number))
                 if said is None and one.confidence < least:
-                    continue
-                if said is not None and said.verdict == REJECT:
-                    rejected += 1
+                    dropped += 1
+                elif said is not None and said.verdict == REJECT:
+                    dropped += 1
                 elif said is not None and said.box is not None:
                     left.append(_moved(one, said.box, picture.size))
                 else:
                     left.append(one)
-            if left or not rejected:
+            if left or not dropped:
                 yield dataclasses.replace(picture, objects=tuple(left))
 
     def left_out(self, pictures: Iterable[Annotated], least: float = 0.0) -> Iterator[str]:
         """Yields the ids of the pictures that `applied` leaves out."""
-        for picture in pictures if self.decisions else ():
+        for picture in pictures if self.decisions or least > 0 else ():
             if not any(True for _ in self.applied([picture], least)):
                 yield picture.image_id
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ega_jax.data.export.annotated import Every
 from ega_jax.data.export.coco import write_coco
@@ -25,6 +25,7 @@ def write(
     regions: str = "polygons",
     images: str = "link",
     left_out: Sequence[str] = (),
+    splits: Collection[str] | None = None,
 ) -> dict[str, list[str]]:
     """Writes all formats; a second call writes the same once more.
 
@@ -40,13 +41,15 @@ def write(
       regions: in COCO's files, see `coco.write_coco`.
       images: how pictures come into the folders of VOC and YOLO: `link`, `copy` or `none`.
       left_out: ids of pictures that are not among them any more: files of their own are removed.
+      splits: those that there were, also if none of their pictures is left; None: those of the
+        pictures.
 
     Returns:
       By format, what was written, relative to `out`.
     """
-    there = {picture.split for picture in every()}
+    there = {picture.split for picture in every()} if splits is None else splits
     splits = [split for split in (*SPLITS, "") if split in there]
-    lists = [split for split in SPLITS if split in {one or SPLITS[0] for one in there}]
+    lists = [one for one in SPLITS if one in {split or "train" for split in splits or [""]}]
     written: dict[str, list[str]] = {}
     for one in formats:
         place = os.path.join(out, one)
@@ -109,18 +112,21 @@ def _remove(out: str, form: str, image_id: str) -> None:
 
 
 def _place(folder: str, every: Every, root: str | os.PathLike, how: str) -> None:
-    """Links or copies the pictures to their paths below a folder; what is there stays."""
+    """Links or copies the pictures to their paths below a folder; a copy that is there stays."""
     if how == "none":
         return
     for picture in every():
         source = os.path.realpath(os.path.join(root, picture.image_id))
         target = os.path.join(folder, picture.image_id)
-        if os.path.lexists(target):
+        linked = os.path.islink(target)
+        if os.path.exists(target) and (not linked or how == "link"):
             continue
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        aside = f"{target}.tmp"
         if how == "link":
-            os.symlink(source, target)
+            if os.path.lexists(aside):
+                os.remove(aside)
+            os.symlink(source, aside)
         else:
-            aside = f"{target}.tmp"
             shutil.copyfile(source, aside)
-            os.replace(aside, target)
+        os.replace(aside, target)

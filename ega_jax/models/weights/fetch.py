@@ -192,6 +192,8 @@ def _fetch(url: str, part: pathlib.Path, start: int) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise _Unreadable(_reason(error)) from error
     with response:
+        if response.headers.get_content_type() == "text/html":  # where one is to log in first, say
+            raise _Unreadable("the server gives a page instead of the file")
         if response.status == http.client.PARTIAL_CONTENT:
             place = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
             if not place or int(place[1]) != start:

@@ -172,6 +172,35 @@ def test_pictures_are_linked_or_copied(tmp_path, pictures, how):
         assert place.read_bytes() == (root / "train/cat/a.jpg").read_bytes()
 
 
+def test_copies_take_the_place_of_links(tmp_path, pictures):
+    root = save_pictures(tmp_path / "pictures", SIZES)
+    every = functools.partial(iter, pictures)
+    for how in ("link", "copy"):
+        write(tmp_path / "out", every, ["yolo"], root=root, names=NAMES, images=how)
+    place = tmp_path / "out" / "yolo" / "images" / "train" / "cat" / "a.jpg"
+    assert not place.is_symlink()
+    assert place.read_bytes() == (root / "train/cat/a.jpg").read_bytes()
+
+
+def test_lists_of_a_split_without_pictures_are_empty(tmp_path, pictures):
+    """All of its boxes were rejected since."""
+    formats, splits = ["coco", "voc", "yolo"], {"train", "val"}
+    for left in (pictures, pictures[:2], []):
+        every = functools.partial(iter, left)
+        gone = [one.image_id for one in pictures if one not in left]
+        write(
+            *(tmp_path, every, formats),
+            root="",
+            names=NAMES,
+            images="none",
+            left_out=gone,
+            splits=splits,
+        )
+    assert json.loads((tmp_path / "instances_val.json").read_text())["images"] == []
+    for name in ("yolo/val.txt", "yolo/train.txt", "voc/ImageSets/Main/val.txt"):
+        assert (tmp_path / name).read_text() == ""
+
+
 def test_without_splits_all_is_for_training(tmp_path, pictures):
     plain = [Annotated(**(vars(picture) | {"split": ""})) for picture in pictures]
     written = write(

@@ -27,6 +27,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.status = 200
         self.ranges = True
         self.content = CONTENT
+        self.kind = "application/octet-stream"
         self.cut = []  # numbers of bytes after which the next answers break off
 
 
@@ -50,6 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             last, size = len(server.content) - 1, len(server.content)
             self.send_header("Content-Range", f"bytes {start}-{last}/{size}")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", server.kind)
         self.end_headers()
         self.wfile.write(body[: server.cut.pop(0)] if server.cut else body)
 
@@ -130,6 +132,18 @@ def test_a_wrong_beginning_is_fetched_again(server, offer, cache, beginning):
     (cache / "w.pth.part").write_bytes(beginning)
     assert fetch.official_file("resnet50").read_bytes() == CONTENT
     assert server.asked == [f"bytes={len(beginning)}-", None]
+
+
+def test_a_page_in_place_of_the_file_does_not_cost_what_is_here(server, offer, cache):
+    offer(server)
+    cache.mkdir(parents=True)
+    (cache / "w.pth.part").write_bytes(CONTENT[:290_000])
+    server.ranges, server.content, server.kind = False, b"please log in", "text/html; charset=utf-8"
+    with pytest.raises(WeightFileError, match="gives a page instead of the file"):
+        fetch.official_file("resnet50")
+    server.ranges, server.content, server.kind = True, CONTENT, "application/octet-stream"
+    assert fetch.official_file("resnet50").read_bytes() == CONTENT
+    assert server.asked[-1] == "bytes=290000-"
 
 
 def test_a_whole_part_needs_no_server_that_gives_ranges_behind_it(server, offer, cache):
