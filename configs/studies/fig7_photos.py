@@ -21,7 +21,7 @@ def get_config() -> Study:
                 f"ega_{strength}",
                 f"EGA, ε = {strength}",
                 "configs/photos.py:small,ega",
-                {"ega.epsilon": float(strength)},
+                {"ega.epsilon": float(strength), "ega.ce_weight": 1.0},
                 baseline="" if strength == 1 else "ega_1",
             )
             for strength in STRENGTHS

@@ -78,17 +78,18 @@ def _rows(recipe: str) -> list[Row]:
     def row(name: str, title: str, system: str, fields: dict[str, Any], **more: str) -> Row:
         return Row(name, title, recipe + system, fields, **{"baseline": "cam"} | more)
 
+    whole = {"ega.ce_weight": 1.0}  # Eq. 8; of one cross entropy alone it says nothing
     rows = [
         row("cam", "CAM", "cam", {}, baseline=""),
-        row("adversarial", "CAM + adversarial", "adversarial", {}),
+        row("adversarial", "CAM + adversarial", "adversarial", whole),
     ]
     for system, title in (("entropy", "CAM + entropy"), ("ega", "EGA")):
         for moment in MOMENTS:
             for reading in READINGS:
                 name = f"{system}_{reading}_{moment.replace(' ', '_')}"
-                fields = _fields(reading, moment)
+                fields = whole | _fields(reading, moment)
                 rows.append(row(name, f"{title}, `{reading}`, {moment}", system, fields))
-    late = _fields("minmax", "late")
+    late = whole | _fields("minmax", "late")
     for weight in (0.1, 3.0):
         fields = late | {"ega.lambda_clean": weight}
         title = f"CAM + entropy, weight {weight:g}"

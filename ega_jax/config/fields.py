@@ -15,6 +15,8 @@ RENAMED = {"cam.reader": "reader.name", "cam.layer": "reader.layer"}
 # head has learnt what to draw, is the one that helps on photographs (docs/evidence.md). The
 # quickstart, from scratch on drawings, has another one.
 PAPER = {
+    # Of each cross entropy where there are two. Eq. 8: 1, the released code: 0.5, their mean.
+    "ce_weight": 0.5,
     "lambda_clean": 1.0,  # weight of the clean map's entropy
     "lambda_adv": 0.01,  # weight of the adversarial map's entropy
     "probability": "minmax",  # or class_softmax, spatial_softmax, sigmoid; see losses.cam_entropy
@@ -116,7 +118,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.ega.targeted = False  # attack towards a random class instead of away from the true one
     config.ega.attack_bn_mode = "eval"  # statistics in the attack: eval (running) or train (batch)
     config.ega.fast = False  # take the attack's gradient from the clean pass
-    config.ega.ce_weight = 1.0  # of both cross entropies (Eq. 8: 1; the released code: 0.5)
     config.ega.update(PAPER)
 
     config.has = ml_collections.ConfigDict()  # methods/has.py; defaults of the paper

@@ -82,7 +82,8 @@ class Objective:
       method: whose loss it is that Eq. 8 adds to.
       attack_scaling: mean and standard deviation per channel; the attack then takes place on images
         scaled by them, its units 1/255 there, as in the released code. None: on pixels.
-      ce_weight: of both passes' losses of the method. Paper: 1. / The released code: 0.5, a mean.
+      ce_weight: of the method's losses in both passes; that of a clean pass alone counts whole.
+        Paper: 1. / The released code: 0.5, a mean.
       remat: what the passes keep for going back, a key of `remat.POLICIES`.
       background: labels of classes without an object: their maps have no entropy to be lowered, so
         both entropy terms of their images are 0.
@@ -98,7 +99,7 @@ class Objective:
     fast: bool = False
     method: Method = CAM()
     attack_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    ce_weight: float = 1.0
+    ce_weight: float = 0.5
     remat: str = "none"
     background: tuple[int, ...] = ()
 
@@ -200,7 +201,7 @@ class Objective:
         (logits, out), update = remat(forward, self.remat)(variables, images)
         found = self.method.loss(logits, out, batch, jax.random.fold_in(keys[name], 0))
         total = functools.reduce(jnp.add, found.values())
-        if self.ce_weight != 1:
+        if self.attack is not None and self.ce_weight != 1:
             total = self.ce_weight * total
         terms = {f"{term}_{name}": value for term, value in found.items()}
         terms[f"correct_{name}"] = logits.argmax(-1) == batch["label"]

@@ -306,8 +306,11 @@ def test_released_code():
     assert objective.attack_scaling == SCALINGS["imagenet"]
     assert (objective.ce_weight, objective.attack_bn_mode) == (0.5, "train")
     assert objective.entropy.lambda_clean == objective.entropy.lambda_adv == 0
-    assert build.model(recipe("cub_inception_v3", "released_code"), 200).dual
-    assert not build.model(recipe("cub_vgg", "released_code"), 200).dual  # no batch norm at all
+    for name, norms in (("cub_inception_v3", True), ("cub_vgg", False)):  # VGG has none at all
+        model = build.model(recipe(name, "released_code"), 200)
+        images = jax.ShapeDtypeStruct((1, 80, 80, 3), np.float32)
+        made = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+        assert ("batch_stats_aux" in made) == norms
 
 
 def test_rows_that_do_not_exist():

@@ -16,7 +16,7 @@ from tests.helpers import tiny
 
 KEY = jax.random.key(3)
 ONE_STEP = Attack(epsilon=1, step_size=1, num_steps=1)
-PAPER = Objective(attack=ONE_STEP, entropy=tiny.entropy(1.0, 0.01))
+PAPER = Objective(attack=ONE_STEP, entropy=tiny.entropy(1.0, 0.01), ce_weight=1.0)
 
 
 @functools.cache
@@ -79,6 +79,7 @@ def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_e
         (adv_logits, adv), aux = apply(adversarial, aux=True, mutable=[AUX])
         value = mean_loss(clean_logits, batch["label"], batch["mask"])
         value += mean_loss(adv_logits, batch["label"], batch["mask"])
+        value *= ega.ce_weight
         if ega.entropy is not None:
             value += ega.entropy.lambda_clean * entropy(clean)
             value += ega.entropy.lambda_adv * entropy(adv)
@@ -326,6 +327,10 @@ def test_weight_of_the_losses():
         expected = 0.5 * whole[f"ce_{name}"] + factor * whole[f"entropy_{name}"]
         np.testing.assert_allclose(half[f"loss_{name}"], expected, rtol=1e-5)
     np.testing.assert_allclose(half["loss"], half["loss_clean"] + half["loss_adv"], rtol=1e-6)
+    alone = dataclasses.replace(PAPER, attack=None, ce_weight=0.5)  # no second one to halve it for
+    _, sums, _ = run(alone, model, batch)
+    expected = sums["ce_clean"] + sums["entropy_clean"]
+    np.testing.assert_allclose(sums["loss_clean"], expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -387,7 +392,7 @@ def test_classes_without_an_object_have_no_entropy_terms():
     # Of such images alone nothing is left of the entropy, and the gradient is that without it.
     batch["label"][:] = 3
     grads, sums, _ = run(ega, model, batch)
-    plain, _, _ = run(Objective(attack=ONE_STEP), model, batch)
+    plain, _, _ = run(Objective(attack=ONE_STEP, ce_weight=1.0), model, batch)
     assert sums["entropy_clean"] == sums["entropy_adv"] == 0
     tiny.assert_trees_close(grads, plain)
 
