@@ -8,10 +8,12 @@ import ega_jax
 from ega_jax import Localizer, localization
 from ega_jax.data.source import DataError
 from ega_jax.evaluation import localizer as localizers
+from ega_jax.evaluation import views
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.memory import OutOfMemoryError
 from tests.helpers.runs import tiny
+from tests.helpers.score_maps import two_objects
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,21 @@ def test_all_objects_above_a_threshold(localizer, pictures):
     (largest,) = localizer.localize(pictures[:1], threshold=0.7)
     assert len(one.boxes) >= 1
     np.testing.assert_array_equal(one.boxes[0], largest.boxes[0])
+
+
+def test_several_objects_and_their_confidences(localizer, pictures, monkeypatch):
+    monkeypatch.setattr(views.Seen, "score_map", lambda seen, row, k: two_objects())
+
+    def found(**settings):
+        (one,) = localizer.localize([pictures[0]], threshold=0.5, **settings)
+        np.testing.assert_allclose(one.confidences[0], one.score)
+        return one
+
+    assert len(found().boxes) == 1
+    assert len(found(boxes="all").boxes) == 3
+    two = found(max_objects=5, smallest=0.05)
+    np.testing.assert_allclose(two.confidences, two.score * np.array([1, 0.8]))
+    assert [(two.parts == number).sum() for number in (1, 2)] == [135, 24]
 
 
 def test_objects_are_counted_without_their_holes():

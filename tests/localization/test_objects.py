@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 from ega_jax import localization
-
-
-def two_objects():
-    score_map = np.zeros((32, 32))
-    score_map[2:14, 2:14] = 1
-    score_map[6:9, 6:9] = 0  # a hole
-    score_map[20:24, 20:26] = 0.8
-    score_map[30, 30] = 0.9  # a speck
-    return score_map
+from tests.helpers.score_maps import two_objects
 
 
 def test_boxes_are_those_of_the_evaluator():

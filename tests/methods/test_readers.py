@@ -183,7 +183,7 @@ def test_every_system_can_be_explained(name):
 
     found, own = jax.eval_shape(maps, variables, IMAGES)
     assert all(m.shape == (2, 4, 4, 2) and m.dtype == jnp.float32 for m in found)
-    assert own.shape == (2, 8, 8, 2) if name == "danet" else (2, 4, 4, 2)
+    assert own.shape == ((2, 8, 8, 2) if name == "danet" else (2, 4, 4, 2))
     assert own.dtype == jnp.float32
 
 

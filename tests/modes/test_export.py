@@ -1,7 +1,6 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export as jax_export
@@ -14,6 +13,7 @@ from ega_jax.modes.export import export
 from ega_jax.runtime import checkpoints
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
+from tests.helpers import tiny as network
 from tests.helpers.runs import PUBLISHED, tiny
 
 
@@ -95,7 +95,7 @@ def test_a_reader_that_looks_again():
 
 def _assert_exported(config, size, run=True):
     model = build.model(config, 4)
-    variables = dict(model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False))
+    variables = network.variables(model, shape=(1, size, size, 3))
     exported = portable.export(config, model, variables, size)
     again = jax_export.deserialize(exported.serialize())
     assert again.platforms == ("cpu", "cuda", "tpu")

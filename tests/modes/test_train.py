@@ -23,7 +23,7 @@ from ega_jax.runtime import checkpoints, sharding
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.memory import OutOfMemoryError
 from ega_jax.runtime.nested import flatten
-from ega_jax.training import progress
+from ega_jax.training import progress, steps
 from tests.helpers import compilation
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import TINY, final_arrays, tiny
@@ -71,6 +71,28 @@ def test_finished_run_is_only_evaluated_again(tiny_run):
     again = train.train(tiny(), str(workdir))
     assert again["test"] == results["test"]
     assert final_arrays(workdir) == before
+
+
+def test_the_seed_of_the_run_is_that_of_weights_images_and_steps(tmp_path, monkeypatch):
+    told, kernels = [], []
+
+    def batches(source, **settings):
+        told.append(settings["seed"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train_batches", batches)
+    for seed in (0, 3):
+        trainer = train.Trainer(tiny("cam", seed=seed), str(tmp_path))
+        told.append(trainer.step.__wrapped__.keywords["seed"])
+        with (
+            checkpoints.Checkpoints(tmp_path, keep=1) as saved,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            state = trainer.start(saved)
+            kernels.append(np.asarray(state.params["head"]["classifier"]["kernel"]))
+            trainer.loop(state, saved, metric_writers.MultiWriter([]))
+    assert told == [0, 0, 3, 3]
+    assert (kernels[0] != kernels[1]).mean() > 0.9
 
 
 @pytest.mark.slow
@@ -345,22 +367,21 @@ def test_evaluation_does_not_depend_on_the_batch_size(tiny_run, tmp_path, batch_
 
 
 @pytest.mark.slow
-def test_ten_crops_are_reported_beside_the_whole_image(tiny_run, tmp_path):
+def test_ten_crops_are_reported_beside_the_whole_image(tiny_run, tmp_path, monkeypatch):
+    """They alone tell the class: here they know it, which the network does not."""
+
+    def known(variables, batch, *, model):
+        assert batch["image"].shape[1:] == (10, 32, 32, 3)
+        return {"probabilities": jax.nn.one_hot(batch["label"], 10)}
+
+    monkeypatch.setattr(steps, "crops_step", known)
     original, results = tiny_run
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     test = evaluate.evaluate(tiny(**{"eval.ten_crop": True}), str(tmp_path))["test"]
     assert test["top1_cls_err_single"] == results["test"]["top1_cls_err"]
     assert test["fixed"]["corloc_err"] == results["test"]["fixed"]["corloc_err"]
-    assert test["top1_cls_err"] <= test["fixed"]["top1_loc_err"]
-
-
-@pytest.mark.slow
-def test_the_best_checkpoint_can_be_the_one_that_is_reported(tiny_run, tmp_path):
-    original, _ = tiny_run
-    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
-    best = int(checkpoints.find(tmp_path, "best").name)
-    assert train.train(tiny(**{"eval.checkpoint": "best"}), str(tmp_path))["step"] == best
-    assert evaluate.evaluate(tiny(), str(tmp_path), checkpoint="best")["step"] == best
+    assert test["top1_cls_err"] == 0 < test["top1_cls_err_single"]
+    assert test["fixed"]["top1_loc_err"] == test["fixed"]["corloc_err"]
 
 
 @pytest.mark.slow

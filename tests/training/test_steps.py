@@ -14,12 +14,13 @@ from ega_jax.models.vgg import VGG16
 from ega_jax.ops.attack import Attack
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
-from ega_jax.training.objective import Objective
+from ega_jax.training.objective import Objective, rising
 from tests.helpers import tiny
 from tests.helpers.platforms import plain_operations
 
 ATTACK = Attack(epsilon=2, step_size=1, num_steps=2, random_start=True)
-OBJECTIVE = Objective(ATTACK, tiny.entropy(1.0, 0.1))
+OBJECTIVE = Objective(ATTACK, tiny.entropy(1.0, 0.1), ce_weight=1.0)
+SHARE = rising(2, 10)  # of the weights of the entropies: 0.1 at step 2, all from step 11 on
 MODEL = tiny.TinyNet(dual=True, dropout=0.2)
 TX = tiny.optimizer(clip_norm=1.0)
 
@@ -30,7 +31,8 @@ def compiled_step(num_devices=1):
     placement = Placement(jax.devices()[:num_devices])
 
     def step(state, batch, seed):
-        return steps.train_step(state, batch, model=MODEL, tx=TX, ega=OBJECTIVE, seed=seed)
+        settings = {"model": MODEL, "tx": TX, "ega": OBJECTIVE, "entropy_share": SHARE}
+        return steps.train_step(state, batch, seed=seed, **settings)
 
     return placement, jax.jit(
         step,
@@ -58,7 +60,7 @@ def test_one_step_is_the_gradient_through_the_optimizer():
     key = jax.random.fold_in(jax.random.key(4), 7)
     floats = {**batch, "image": batch["image"].astype(np.float32) / 255}
     grads, expected_sums, model_state = jax.jit(functools.partial(OBJECTIVE.loss_and_grads, MODEL))(
-        old.params, old.model_state, floats, key
+        old.params, old.model_state, floats, key, 0.6
     )
     updates, opt_state = TX.update(grads, old.opt_state, old.params)
     tiny.assert_trees_close(new.params, optax.apply_updates(old.params, updates))
@@ -123,17 +125,19 @@ def test_one_device_equals_four():
     assert len(kernel.sharding.device_set) == 4 and kernel.sharding.is_fully_replicated
 
 
-def test_padding_is_left_out_of_the_sums():
+@pytest.mark.parametrize(("at", "share"), [(1, 0.0), (7, 0.6), (12, 1.0)])
+def test_padding_is_left_out_of_the_sums(at, share):
+    """Whatever share of the weights the entropies have at a step."""
     placement, step = compiled_step()
     batch = tiny.batch()
     batch["mask"][:3] = False
-    state = placement.replicate(tiny.train_state(MODEL, TX))
+    state = placement.replicate(tiny.train_state(MODEL, TX).replace(step=jnp.int32(at)))
     _, sums = step(state, placement.put_batch(batch), 0)
     assert sums["count"] == 5
     assert sums["correct_clean"] <= 5 and sums["correct_adv"] <= 5
     np.testing.assert_allclose(sums["loss"], sums["loss_clean"] + sums["loss_adv"], rtol=1e-6)
     np.testing.assert_allclose(
-        sums["loss_adv"], sums["ce_adv"] + 0.1 * sums["entropy_adv"], rtol=1e-5
+        sums["loss_adv"], sums["ce_adv"] + share * 0.1 * sums["entropy_adv"], rtol=1e-5
     )
 
 
