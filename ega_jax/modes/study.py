@@ -218,7 +218,7 @@ def _require_alike(row: Row, fields: Mapping[str, Any], places: Sequence[pathlib
     configs = [store.parse(x.get("config"), place) for x, place in zip(every, places, strict=True)]
     remedy = "evaluate both alike (--mode=eval), or move one away"
     for place, results, config in zip(places, every, configs, strict=True):
-        if differ := differences(configs[0], config):
+        if differ := differences(configs[0], config, moved=True):
             raise StudyError(
                 f"{place} has results of other fields than {places[0]}: {'; '.join(differ)}; "
                 f"{remedy}"

@@ -75,15 +75,23 @@ def lacking(run: Run, folder: pathlib.Path) -> str:
     return ""
 
 
-def differences(done: ml_collections.ConfigDict, wanted: ml_collections.ConfigDict) -> list[str]:
-    """Lists the fields that figures depend on and that differ, each as `name: done -> wanted`."""
+def differences(
+    done: ml_collections.ConfigDict, wanted: ml_collections.ConfigDict, *, moved: bool = False
+) -> list[str]:
+    """Lists the fields that figures depend on and that differ, each as `name: done -> wanted`.
+
+    Args:
+      done: config of results.
+      wanted: another config of the same run.
+      moved: the same boxes and masks may lie elsewhere.
+    """
     named = store.flat(wanted)
     listed = [
         change
         for change in store.changes(done, wanted)
         for name in [change.partition(":")[0]]
         if any(f"{name}.".startswith(f"{field}.") for field in _OF_FIGURES)
-        or (name in _OF_DATA and named[name])
+        or (name in _OF_DATA and named[name] and not moved)
     ]
     if done.method != wanted.method:
         listed.append(f"method: {done.method!r} -> {wanted.method!r}")

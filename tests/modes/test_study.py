@@ -232,7 +232,8 @@ def test_results_of_another_evaluation_are_not_in_the_table(study, copied, caplo
     assert mode.study(study, str(copied), jobs=0) == 0
     assert "cam/1 is not in the table: its results are of other fields, reader.name:" in caplog.text
     assert {row["row"]: row["seeds"] for row in cells(copied)} == {"cam": "0 5", "ega": "0 1 5"}
-    # Without the study's recipes they are known by the others.
+    # Without the study's recipes they are known by the others, wherever their boxes lay.
+    evaluated(copied / "cam" / "5", data__metadata="ELSEWHERE")
     message = "cam/1 has results of other fields than .*cam/0: reader.name: '' -> 'layer_cam'"
     with pytest.raises(StudyError, match=message):
         mode.study(None, str(copied))
