@@ -13,10 +13,13 @@ from PIL import Image
 
 from ega_jax import flags as program_flags
 from ega_jax import main
-from tests.helpers.runs import TINY
+from tests.helpers.runs import DRAWN, TINY
 
 QUICKSTART = "--config=configs/quickstart.py"
 STUDY = "--config=configs/studies/creatures.py"
+
+
+DRAWN_FEW = [f"--config.{name}={TINY[name]}" for name in DRAWN]
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def fields(**overrides):
         ([QUICKSTART, "--config.batch_size=0"], "config.batch_size=0: must be at least 1"),
         ([QUICKSTART, "--config.batch_size=many"], "must be at least 1, or auto"),
         pytest.param(
-            [QUICKSTART, "--config.batch_size=auto"],
+            [QUICKSTART, "--config.batch_size=auto", *DRAWN_FEW],
             "does not say how much memory it has",
             marks=pytest.mark.slow,
         ),

@@ -94,7 +94,8 @@ def test_batches_are_halved_where_memory_does_not_suffice(tiny_run, pictures, mo
     monkeypatch.setattr(localizer._views, "_call", call)
     monkeypatch.setattr(logging.getLogger("ega_jax"), "propagate", True)
     found = localizer.localize(pictures)
-    assert rows == [8] + [4] * 8  # two batches of two halves, mirrored too; it is tried once
+    # Two batches of two halves, mirrored too, for the classes and then the maps; it is tried once.
+    assert rows == [8] + [4] * 16
     assert "memory does not suffice; going on with batches of 4" in caplog.text
     for one, other in zip(found, expected, strict=True):
         assert (one.label, one.boxes.tolist()) == (other.label, other.boxes.tolist())

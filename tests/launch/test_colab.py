@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.paths import ROOT
-from tests.helpers.runs import TINY
+from tests.helpers.runs import DRAWN, TINY
 
 NOTEBOOK = ROOT / "launch" / "colab.ipynb"
 
@@ -58,7 +58,7 @@ def test_runs_to_the_end_with_pictures(notebook, tmp_path):
             image.save(data / name / f"{n}.png")
     # The program knows no network of the tests; without the attack it compiles in half the time.
     tiny = TINY | {"model.name": "vgg16", "ega.adversarial": False}
-    small = {name: value for name, value in tiny.items() if "images" not in name}
+    small = {name: value for name, value in tiny.items() if name not in DRAWN}
     text, pictures = run(
         notebook,
         ROOT / "launch",
