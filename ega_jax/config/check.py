@@ -150,13 +150,7 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 
 def _check_data(config: ml_collections.ConfigDict) -> None:
     data, through_tfds = config.data, config.data.name == "tfds"
-    _require(
-        not (data.class_names and data.name == "creatures"),
-        "data.class_names",
-        data.class_names,
-        "leave it: creatures have names",
-    )
-    for field in ("root", "metadata", "masks"):
+    for field in ("root", "metadata", "masks", "class_names"):
         _require(
             not (data[field] and data.name == "creatures"),
             f"data.{field}",
