@@ -35,7 +35,7 @@ MOMENTS: dict[str, tuple[float, float]] = {"at once": (0.0, 0.0), "late": (0.25,
 WEIGHTS = ((3.0, 1.0), (0.1, 0.01), (0.01, 0.002), (0.001, 0.0002), (0.1, 0.001), (3.0, 0.03))
 EPOCHS = 8.0  # of the recipe
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
-MAIN = ("cam", "entropy_minmax_late", "ega_minmax_late", "ega_half")
+MAIN = ("cam", "entropy_minmax_late", "ega_minmax_late", "ega_whole")
 READERS = {"grad_cam_pp": "Grad-CAM++", "layer_cam": "LayerCAM"}
 PARTS: dict[str, tuple[str, tuple[str, ...] | None]] = {  # titles, and rows; None: all
     "rates": (
@@ -78,18 +78,20 @@ def _rows(recipe: str) -> list[Row]:
     def row(name: str, title: str, system: str, fields: dict[str, Any], **more: str) -> Row:
         return Row(name, title, recipe + system, fields, **{"baseline": "cam"} | more)
 
-    whole = {"ega.ce_weight": 1.0}  # Eq. 8; of one cross entropy alone it says nothing
+    late = _fields("minmax", "late")
+    whole = {"ega.ce_weight": 1.0}  # Eq. 8; the recipe has half of each
     rows = [
         row("cam", "CAM", "cam", {}, baseline=""),
-        row("adversarial", "CAM + adversarial", "adversarial", whole),
+        row("adversarial", "CAM + adversarial", "adversarial", {}),
+        row("adversarial_whole", "CAM + adversarial, whole cross entropies", "adversarial", whole),
+        row("ega_whole", "EGA, whole cross entropies", "ega", late | whole),
     ]
     for system, title in (("entropy", "CAM + entropy"), ("ega", "EGA")):
         for moment in MOMENTS:
             for reading in READINGS:
                 name = f"{system}_{reading}_{moment.replace(' ', '_')}"
-                fields = whole | _fields(reading, moment)
+                fields = _fields(reading, moment)
                 rows.append(row(name, f"{title}, `{reading}`, {moment}", system, fields))
-    late = whole | _fields("minmax", "late")
     for weight in (0.1, 3.0):
         fields = late | {"ega.lambda_clean": weight}
         title = f"CAM + entropy, weight {weight:g}"
@@ -98,8 +100,6 @@ def _rows(recipe: str) -> list[Row]:
         fields = late | {"ega.lambda_clean": clean, "ega.lambda_adv": adversarial}
         title = f"EGA, weights {clean:g} and {adversarial:g}"
         rows.append(row(f"ega_weights_{clean:g}_{adversarial:g}", title, "ega", fields))
-    half = late | {"ega.ce_weight": 0.5}
-    rows.append(row("ega_half", "EGA, half of each cross entropy", "ega", half))
     for name, title, fields in (
         ("long", "twice as long", {"epochs": 2 * EPOCHS}),
         ("fine", "maps twice as fine", {"model.feature_stride": 8}),
@@ -117,7 +117,7 @@ def _rows(recipe: str) -> list[Row]:
     for system, title in (("cutmix", "CutMix"), ("has", "HaS"), ("adl", "ADL")):
         rows.append(row(system, title, system, {}))
     systems = ("cam", "entropy", "ega", "ega")
-    for reads, system, fields in zip(MAIN, systems, ({}, late, late, half), strict=True):
+    for reads, system, fields in zip(MAIN, systems, ({}, late, late, late | whole), strict=True):
         for reader, title in READERS.items():
             more = fields | {"reader.name": reader}
             title = f"{title} of the row `{reads}`"
