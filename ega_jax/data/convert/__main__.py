@@ -8,6 +8,7 @@ python -m ega_jax.data.convert yolo --annotations=DIR/labels --images=DIR/images
 
 import argparse
 import os
+import shlex
 import sys
 
 # TensorFlow comes with what reads image files; its start-up chatter helps nobody.
@@ -67,9 +68,11 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.check:
         out = arguments.out
         masks = os.path.join(out, MASKS)
-        end = f" --config.data.masks={masks}" if os.path.isdir(masks) else ""
-        root = arguments.root or arguments.images
-        print(f"  --config.data.root={root} --config.data.metadata={out}{end}")
+        fields = {"root": arguments.root or arguments.images, "metadata": out}
+        if os.path.isdir(masks):
+            fields["masks"] = masks
+        flags = [f"--config.data.{name}={path}" for name, path in fields.items()]
+        print(f"  {shlex.join(flags)}")
     return 0
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import yaml
@@ -90,30 +90,68 @@ def pixel_box(box: tuple[float, ...], size: Size) -> tuple[int, int, int, int] |
     return x0, y0, x1, y1
 
 
+def read_size(width: float | str | None, height: float | str | None) -> Size | None:
+    """Reads the size that an annotation is for, `640.0` as well as `640`; None if there is none.
+
+    Raises:
+      DataError: it is not of whole numbers; 0 stands for an unknown one.
+    """
+    try:
+        sides = float(width or 0), float(height or 0)
+    except (TypeError, ValueError):
+        sides = -1.0, -1.0
+    if not all(side >= 0 and side.is_integer() for side in sides):
+        raise DataError(f"size {width!r} x {height!r} is not of whole numbers")
+    return (int(sides[0]), int(sides[1])) if all(sides) else None
+
+
+def usable_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns class names as `class_names.txt` will have them: of one line, no spaces around.
+
+    Raises:
+      DataError: there is none in a line, one has several lines, or one is there twice.
+    """
+    result: list[str] = []
+    for name in map(str.strip, names):
+        if len(name.splitlines()) != 1:
+            raise DataError(f"class name {name!r} is not of one line; rename the class")
+        if name in result:
+            raise DataError(f"class name {name!r} is there twice; rename one")
+        result.append(name)
+    return tuple(result)
+
+
 def read_names(path: str) -> tuple[str, ...]:
     """Reads class names: of a text file one a line, of a YAML file its `names`.
 
     Raises:
-      DataError: there are none, or one twice.
+      DataError: there are none, or one twice, or the YAML file is of poses.
     """
     if not path.lower().endswith((".yaml", ".yml")):
         return read_class_names(path)
     try:
         with open(path, "rb") as file:
-            names = yaml.safe_load(file)["names"]
+            content = yaml.load(file, yaml.BaseLoader)  # texts: a class may be called `no`
+        names = content["names"]
         if isinstance(names, dict):
-            names = [names[number] for number in range(len(names))]
-        if not isinstance(names, list) or not names:
-            raise TypeError("names is no list")
-        if len(set(map(str, names))) < len(names):
-            raise TypeError("a name is there twice")
-        return tuple(map(str, names))
+            names = [names[str(number)] for number in range(len(names))]
+        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+            raise TypeError("names is no list of names")
     except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
         reason = str(error).split("\n")[0]
         raise DataError(
             f"{path} has no class names ({reason}); write names: [a, b] into it, or give a text "
             "file with a name per line"
         ) from error
+    if "kpt_shape" in content:
+        raise DataError(
+            f"{path} is of poses (kpt_shape), whose keypoints would be read as polygons; keep the "
+            "class and the box in each line of the labels, and take kpt_shape out of the file"
+        )
+    try:
+        return usable_names(names)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def by_stem(images: str) -> dict[str, list[str]]:

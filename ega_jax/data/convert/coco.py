@@ -11,8 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ega_jax.data.convert.annotations import Annotations, Object, Picture
-from ega_jax.data.convert.regions import fill, run_lengths
+from ega_jax.data.convert.annotations import (
+    Annotations,
+    Object,
+    Picture,
+    Size,
+    read_size,
+    usable_names,
+)
+from ega_jax.data.convert.regions import check_run_lengths, fill, run_lengths
 from ega_jax.data.source import DataError
 
 
@@ -31,7 +38,11 @@ def read_coco(path: str) -> Annotations:
         images = _entries(content, "images", {"id": None, "file_name": str})
         categories = _entries(content, "categories", {"id": None, "name": str})
         annotations = _entries(content, "annotations", {"image_id": None, "category_id": None})
-        names = {one["id"]: one["name"] for one in sorted(categories, key=lambda one: one["id"])}
+        for key, entries in (("images", images), ("categories", categories)):
+            _check_ids(key, entries)
+        categories.sort(key=lambda one: one["id"])
+        class_names = usable_names([one["name"] for one in categories])
+        names = dict(zip([one["id"] for one in categories], class_names, strict=True))
         of_image = defaultdict(list)
         for number, one in enumerate(annotations):
             if one["category_id"] not in names:
@@ -47,9 +58,7 @@ def read_coco(path: str) -> Annotations:
         raise DataError(
             f"{path}: unexpected {error}; expected an instances file of COCO"
         ) from error
-    if len(set(names.values())) < len(names):
-        raise DataError(f"{path}: two categories have the same name; rename one")
-    return Annotations(tuple(pictures), tuple(names.values()))
+    return Annotations(tuple(pictures), class_names)
 
 
 def _entries(content: Any, key: str, needed: dict[str, type | None]) -> list[dict]:
@@ -64,13 +73,37 @@ def _entries(content: Any, key: str, needed: dict[str, type | None]) -> list[dic
     return entries
 
 
+def _check_ids(key: str, entries: list[dict]) -> None:
+    """Raises `DataError` where an id is there twice, as in files that were joined."""
+    first: dict[int | str, int] = {}
+    for number, entry in enumerate(entries):
+        other = first.setdefault(entry["id"], number)
+        if other != number:
+            raise DataError(
+                f"{key}[{number}] has the id {entry['id']!r} of {key}[{other}]; give each its own, "
+                "or convert what was joined one by one"
+            )
+
+
 def _picture(entry: dict, objects: list[tuple[str, dict]], names: dict, path: str) -> Picture:
-    size = entry.get("width"), entry.get("height")
-    if not all(isinstance(side, int) and side > 0 for side in size):
-        size = None
-    made = tuple(_object(place, one, names) for place, one in objects)
     file = entry["file_name"].replace("\\", "/")
-    return Picture(file, f"{path}: {file}", size, lambda size: made)
+    try:
+        size = read_size(entry.get("width"), entry.get("height"))
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+    made = [(place, one, _object(place, one, names)) for place, one in objects]
+    return Picture(file, f"{path}: {file}", size, functools.partial(_objects, made))
+
+
+def _objects(made: list[tuple[str, dict, Object]], size: Size) -> tuple[Object, ...]:
+    """Returns the objects of a picture once it is known that all can be drawn at its size."""
+    for place, entry, _ in made:
+        if isinstance(shape := entry.get("segmentation"), dict):
+            try:
+                check_run_lengths(shape["counts"], size)
+            except DataError as error:
+                raise DataError(f"{place}: {error}") from error
+    return tuple(one for _, _, one in made)
 
 
 def _object(place: str, entry: dict, names: dict) -> Object:

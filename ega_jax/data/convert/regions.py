@@ -51,11 +51,18 @@ def run_lengths(counts: Sequence[int] | str, size: tuple[int, int]) -> np.ndarra
       DataError: they are not for a picture of this size.
     """
     width, height = size
+    runs = check_run_lengths(counts, size)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def check_run_lengths(counts: Sequence[int] | str, size: tuple[int, int]) -> list[int]:
+    """Returns the runs; arguments and errors are those of `run_lengths`."""
+    width, height = size
     runs = _unpacked(counts) if isinstance(counts, str) else list(counts)
     if not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != width * height:
         raise DataError(f"run lengths are not those of {width} x {height} pixels")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
+    return runs
 
 
 def _unpacked(text: str) -> list[int]:

@@ -6,7 +6,15 @@ Source: the VOC development kit. Pixels count from 1 there, and xmax and ymax ar
 import os
 import xml.etree.ElementTree
 
-from ega_jax.data.convert.annotations import Annotations, Object, Picture, by_stem, only_picture
+from ega_jax.data.convert.annotations import (
+    Annotations,
+    Object,
+    Picture,
+    by_stem,
+    only_picture,
+    read_size,
+    usable_names,
+)
 from ega_jax.data.files.listing import walk
 from ega_jax.data.files.text_lines import read_lines
 from ega_jax.data.source import DataError
@@ -45,7 +53,7 @@ def read_voc(folder: str, images: str, names_file: str | None = None) -> Annotat
         picture, of_picture = _picture(path, stem, images, there)
         pictures.append(picture)
         names |= of_picture
-    return Annotations(tuple(pictures), tuple(sorted(names)))
+    return Annotations(tuple(pictures), usable_names(sorted(names)))
 
 
 def _picture(
@@ -55,10 +63,8 @@ def _picture(
         with open(path, "rb") as file:
             root = xml.etree.ElementTree.fromstring(file.read())
         objects = tuple(map(_object, root.findall("object")))
-        sides = [root.findtext(f"size/{side}") for side in ("width", "height")]
-        size = None
-        if all(side and side.strip().isdecimal() and int(side) for side in sides):
-            size = int(sides[0]), int(sides[1])
+        sides = [root.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
+        size = read_size(*sides)
     except (OSError, xml.etree.ElementTree.ParseError, TypeError, ValueError, LookupError) as error:
         raise DataError(
             f"{path} is no annotation with object/name and object/bndbox/{', '.join(_SIDES)} "

@@ -41,9 +41,10 @@ def read_yolo(folder: str, images: str, names: Sequence[str]) -> Annotations:
     there = by_stem(images)
     pictures = []
     for parts, path in walk(folder):
-        if not path.lower().endswith(".txt") or parts[-1].lower() in _NO_LABELS:
-            continue
         stem = os.path.splitext("/".join(parts))[0]
+        no_labels = parts[-1].lower() in _NO_LABELS and stem not in there
+        if not path.lower().endswith(".txt") or no_labels:
+            continue
         rows = [_row(line, f"{path}, line {n}", names) for n, line in _lines(path)]
         file = only_picture(there.get(stem, []), path)
         pictures.append(Picture(file, path, None, functools.partial(_objects, rows)))

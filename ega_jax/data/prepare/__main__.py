@@ -6,6 +6,7 @@ python -m ega_jax.data.prepare cub --source=DIR --metadata=metadata/CUB --out=OU
 import argparse
 import logging
 import os
+import shlex
 import sys
 
 from ega_jax.data.prepare.prepare import DATA_SETS, prepare
@@ -41,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     if not arguments["check"]:
         out = arguments["out"]
-        print(f"  --config.data.root={out} --config.data.metadata={os.path.join(out, 'metadata')}")
+        metadata = os.path.join(out, "metadata")
+        flags = [f"--config.data.root={out}", f"--config.data.metadata={metadata}"]
+        print(f"  {shlex.join(flags)}")
     return 0
 
 

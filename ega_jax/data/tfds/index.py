@@ -13,6 +13,7 @@ import dataclasses
 import io
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -331,7 +332,7 @@ def run_command(make: Callable[[], str | os.PathLike]) -> int:
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"  --config.data.name=tfds --config.data.root={directory}")
+    print(f"  --config.data.name=tfds {shlex.quote(f'--config.data.root={directory}')}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import cv2
 import numpy as np
@@ -254,6 +255,55 @@ def test_turned_pictures(data, capsys):
     assert "some sizes are those of the stored" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["coco", "voc"])
+def test_sizes_with_a_point_are_sizes(data, kind, capsys):
+    """Tables write 40.0 where another row lacks the number."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(data / "images" / "a" / "1.jpg", exif=exif)
+    change(data / "coco.json", lambda c: c["images"][0].update(width=40.0, height=30.0))
+    change(data / "coco.json", lambda c: c["images"][1].update(width=0, height=None))
+    xml = data / "xml" / "a" / "1.xml"
+    write(xml, xml.read_text().replace(">40<", ">40.0<").replace(">30<", "> 30.0 <"))
+    assert main(arguments(data, kind)) == 0
+    assert "--config.data.apply_exif=false" in capsys.readouterr().out
+    sizes = (data / "meta" / "train" / "image_sizes.txt").read_text().splitlines()
+    assert sizes[:2] == ["a/1.jpg,40,30", "a/2.jpg,33,51"]
+
+
+def test_run_lengths_of_another_size_are_found_before_anything_is_written(data, capsys):
+    def longer(content):
+        content["annotations"][1]["segmentation"] = {"counts": [0, 33 * 51 + 1]}
+
+    change(data / "coco.json", longer)
+    for more in (["--check"], []):
+        assert main([*arguments(data, "coco"), *more]) == 1
+        said = capsys.readouterr().err
+        assert "a/2.jpg: annotations[1]: run lengths are not those of 33 x 51" in said
+    assert not (data / "meta").exists()
+
+
+def test_names_of_classes_and_files_that_mean_something_else_too(data, capsys):
+    """Classes called yes and no in YAML, and a picture called as a list of pictures is."""
+    write(data / "data.yaml", "names: {0: yes, 1: no, 2: 007}")
+    (data / "images" / "a" / "1.jpg").rename(data / "images" / "a" / "test.jpg")
+    (data / "labels" / "a" / "1.txt").rename(data / "labels" / "a" / "test.txt")
+    write(data / "labels" / "train.txt", "images/a/test.jpg")
+    assert main(arguments(data, "yolo")) == 0
+    assert "not annotated" not in capsys.readouterr().out
+    assert (data / "meta" / "class_names.txt").read_text() == "yes\nno\n"
+    assert read_metadata(data / "meta" / "train").image_ids == ("a/2.jpg", "a/test.jpg", "b/3.png")
+
+
+def test_the_flags_that_are_said_can_be_pasted(data, capsys):
+    out = data / "my meta"
+    images = (data / "images").rename(data / "my photos")
+    options = [f"--images={images}", f"--annotations={data / 'coco.json'}", f"--out={out}"]
+    assert main(["coco", *options]) == 0
+    said = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert said[:2] == [f"--config.data.root={images}", f"--config.data.metadata={out}"]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -265,8 +315,16 @@ def test_turned_pictures(data, capsys):
         (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "has a polygon that"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 300, 4]), "box 1,2,301,6 ends outside"),
         (lambda c: c["images"][0].update(file_name="../x.jpg"), "missing pictures|leads out"),
-        (lambda c: c["images"].append(c["images"][0]), "annotated twice"),
-        (lambda c: c["categories"][0].update(name="bee"), "two categories have the same name"),
+        (lambda c: c["images"].append(c["images"][0] | {"id": 9}), "annotated twice"),
+        (lambda c: c["images"][2].update(id=0), r"images\[2\] has the id 0 of images\[0\]"),
+        (lambda c: c["images"][0].update(width=40.5), "a/1.jpg: size 40.5 x 30 is not of whole"),
+        (lambda c: c["categories"][1].update(id=0), r"categories\[1\] has the id 0 of categ"),
+        (lambda c: c["categories"][0].update(name=" bee"), "class name 'bee' is there twice"),
+        (lambda c: c["categories"][0].update(name=" "), "class name '' is not of one line"),
+        (
+            lambda c: c["categories"][0].update(name="a\nb"),
+            r"class name 'a\\nb' is not of one line",
+        ),
     ],
 )
 def test_bad_coco(data, changed, message, capsys):
@@ -294,6 +352,8 @@ def test_bad_coco(data, changed, message, capsys):
         ),
         ("yolo", "labels/c.txt", "0 .5 .5 .2 .2", "c.txt: no picture of that name"),
         ("yolo", "data.yaml", "nc: 3", "data.yaml has no class names"),
+        ("yolo", "data.yaml", "names: [a, b, ' a']", "data.yaml: class name 'a' is there twice"),
+        ("yolo", "data.yaml", "names: [a, b, c]\nkpt_shape: [2, 2]", "data.yaml is of poses"),
     ],
 )
 def test_bad_annotations(data, kind, file, content, message, capsys):
