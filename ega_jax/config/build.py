@@ -11,7 +11,7 @@ import ml_collections
 import optax
 
 from ega_jax.config.fields import words
-from ega_jax.config.training_data import check_training, leave_out
+from ega_jax.config.training_data import check_training, leave_out, warn_of_shared
 from ega_jax.data.class_names import read_class_names
 from ega_jax.data.creatures.source import creatures
 from ega_jax.data.files import folder
@@ -69,6 +69,8 @@ def sources(
             class_names = source.class_names
             labels = background(config, class_names)
             result[split] = dataclasses.replace(source, background=frozenset(labels))
+    if data.metadata and not data.val_root:  # else names of two splits may be alike by chance
+        warn_of_shared(result)
     return result
 
 
@@ -164,6 +166,8 @@ def _tfds(
         class_names=class_names,
         num_classes=data.num_classes,
         apply_exif=data.apply_exif,
+        mask_values=data.mask_values,
+        background=words(data.background_classes),
     )
 
 

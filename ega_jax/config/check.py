@@ -178,10 +178,10 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
         "needs data.name=folder and data.check_files=true",
     )
     _require(
-        data.mask_values == "binary" or data.name == "folder",
+        data.mask_values == "binary" or data.name != "creatures",
         "data.mask_values",
         data.mask_values,
-        "needs data.name=folder",
+        "leave it: the masks of creatures are drawn",
     )
     _require(
         data.crop_size <= data.resize_size,

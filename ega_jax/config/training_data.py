@@ -98,3 +98,24 @@ def check_training(source: Source, num_classes: int | None) -> None:
     logger.warning(
         "%s: %d of %d classes have no training image: %s", source.name, len(empty), len(names), few
     )
+
+
+def warn_of_shared(sources: Mapping[str, Source]) -> None:
+    """Warns where images that are trained with are validated or tested with, too.
+
+    Args:
+      sources: splits by name, whose ids mean the same images.
+    """
+    trained = set(sources["train"].image_ids) if "train" in sources else set()
+    for split in ("val", "test"):
+        shared = (
+            [one for one in sources[split].image_ids if one in trained] if split in sources else []
+        )
+        if shared:
+            logger.warning(
+                "%d images of the %s split are in the training split, too, %r for one: its figures "
+                "are of images that were trained with.",
+                len(shared),
+                split,
+                shared[0],
+            )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from configs import folder
 from ega_jax.config import build, training_data
-from ega_jax.config.training_data import check_training, leave_out
+from ega_jax.config.training_data import check_training, leave_out, warn_of_shared
 from ega_jax.data.pipeline import train_batches
 from ega_jax.data.source import DataError, Source, array_loader, without
 
@@ -48,6 +48,19 @@ def test_named_classes_without_images_are_warned_about(caplog):
     assert "1 of 3 classes have no training image: bee" in caplog.text
     check_training(source([1, 2, 1], "012"), 3)  # the config says that there are three
     assert "no training image: 0" in caplog.text
+
+
+def test_images_of_two_splits_are_warned_about(caplog):
+    one, other = source([0, 1, 2]), source([0, 1])
+    other = dataclasses.replace(other, image_ids=("3.png", "2.png"))
+    warn_of_shared({"train": one, "test": without(other, {"2.png": "?"})})
+    warn_of_shared({"val": one, "test": one})
+    assert not caplog.text
+    warn_of_shared({"train": one, "val": one, "test": other})
+    assert (
+        "3 images of the val split are in the training split, too, '0.png' for one" in caplog.text
+    )
+    assert "1 images of the test split are in the training split, too, '2.png'" in caplog.text
 
 
 def test_without_keeps_everything_else_in_order():

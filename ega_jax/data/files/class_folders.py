@@ -65,6 +65,12 @@ def tree_source(
             f"{root} has no class folders{held}; expected {root}/<class>/<image>.jpg, a folder for "
             "each class with its images"
         )
+    if inside := splits.inside_classes(listing.pictures):
+        raise DataError(
+            f"{root}: {' and '.join(inside)} look like splits inside of class folders, and would "
+            f"all be of one; put the class folders of each split into a folder of its own, "
+            f"{root}/train/<class>, or give other names to what are no splits"
+        )
     class_names = tuple(folders if class_names is None else class_names)
     # No result could name these.
     unnameable = [printable(folder) for folder in folders if name_fault(folder)]

@@ -77,10 +77,19 @@ def open_split(
             background=background,
             **common,
         )
+    for field, value, default in (
+        ("masks", masks, ""),
+        ("mask_values", mask_values, mask_files.BINARY),
+    ):
+        if value != default:
+            raise DataError(
+                f"config.data.{field}={value!r}: which masks there are, metadata say; set "
+                f"config.data.metadata, or leave config.data.{field}"
+            )
     folder = tree_folder(root, split)
     if folder is None:
         return None
-    source = tree_source(folder, **common)
+    source = tree_source(folder, name=None if folder == root else split, **common)
     if num_classes is not None and source.num_classes != num_classes:
         raise DataError(
             f"{root} has {source.num_classes} class folders, but "
@@ -137,22 +146,23 @@ def folder_source(
     if check_files and images is not None:
         hint = functools.partial(moved_hint, images, split.image_ids)
         headers = check_images(paths, name, apply_exif, on_bad, hint)
+    sizes = None if headers is None else headers.sizes
     load_mask = None
     if split.masks is not None:
         masks = images if masks is None else masks
         if masks is None:
             raise DataError(
                 f"{split.folder / mask_files.masks_file(split)} lists masks; say by --masks in "
-                f"which folder {split.masks[0][0]!r} lies"
+                f"which folder {mask_files.first_mask(split)!r} lies"
             )
-        mask_files.check_masks(split, masks, mask_values, all_exist=check_files)
+        mask_files.check_masks(split, masks, mask_values, check_files, sizes)
         paths_of = mask_files.mask_paths(split, masks)
         load_mask = mask_files.mask_loader(split, paths_of, mask_values)
     source = annotated_source(
         split,
         name=name,
         class_names=class_names,
-        image_sizes=None if headers is None else headers.sizes,
+        image_sizes=sizes,
         apply_exif=apply_exif,
         load_image=file_loader(paths, headers),
         load_mask=load_mask,

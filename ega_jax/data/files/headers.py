@@ -187,7 +187,11 @@ def read_header(file: BinaryIO) -> Header | str:
 
 def read_named_header(file: BinaryIO, name: str) -> Header | str:
     """Reads a header where later only the name will tell how to decode the file."""
-    header = read_header(file)
+    return by_name(read_header(file), name)
+
+
+def by_name(header: Header | str, name: str) -> Header | str:
+    """Returns a header, or says that the file's name tells of another way to decode it."""
     if not isinstance(header, str) and named_plain(name) and header.format not in PLAIN:
         return f"is a {header.format} picture by its content; rename it so"
     return header

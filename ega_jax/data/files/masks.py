@@ -75,24 +75,35 @@ def mask_paths(
 
 
 def check_masks(
-    split: Metadata, root: str | os.PathLike, values: str = BINARY, all_exist: bool = True
+    split: Metadata,
+    root: str | os.PathLike,
+    values: str = BINARY,
+    check_files: bool = True,
+    image_sizes: np.ndarray | None = None,
 ) -> None:
-    """Checks that mask files are there, and looks into some whether they can be masks at all.
+    """Checks mask files, and looks into some whether they can be masks at all, of trimaps into all.
 
     Args:
       split: the metadata, with masks.
       root: the folder that mask paths are relative to.
       values: as in `mask_loader`.
-      all_exist: whether to look for every file; False: only for those looked into.
+      check_files: whether to look at every file; False: only at those looked into.
+      image_sizes: `[N, 2]`, width and height of the images as they are loaded; None: not known.
 
     Raises:
-      DataError: files are missing or cannot be read, every pixel is of an object, or none is.
+      DataError: files are missing or cannot be read, a mask lies on its side compared with its
+        image, every pixel is of an object, or none is.
     """
-    if all_exist:
-        _check_masks_exist(split, root)
     paths, number = mask_paths(split, root), len(split.image_ids)
     chosen = np.unique(np.linspace(0, number - 1, _LOOKED_AT).round().astype(int)).tolist()
+    if check_files:
+        _check_masks_exist(split, root)
+        if values == TRIMAP:  # any value of any pixel may be none of a trimap
+            chosen = list(range(number))
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        if check_files:
+            sizes = [None] * number if image_sizes is None else image_sizes.tolist()
+            tuple(pool.map(lambda i: _check_files(split, i, paths(i), sizes[i]), range(number)))
         looks = list(pool.map(lambda index: _look(split, index, paths(index)[0], values), chosen))
         if not any(look.some for look in looks):
             others = sorted(set(range(number)) - set(chosen))
@@ -100,8 +111,8 @@ def check_masks(
             if not any(further):
                 raise DataError(
                     f"{split.folder / masks_file(split)}: no mask has a pixel of an object, in "
-                    f"none of {number} images; the first is {paths(0)[0][0]}. Objects are where a "
-                    "mask is not black"
+                    f"none of {number} images; the first is {first_mask(split)}. Objects are where "
+                    "a mask is not black"
                 )
     found = sorted(set().union(*(look.values for look in looks)))
     if all(look.every for look in looks):
@@ -114,7 +125,7 @@ def check_masks(
             )
         raise DataError(
             f"{split.folder / masks_file(split)}: every pixel of all {len(looks)} images looked "
-            f"into is of an object (values {few}), the first is {paths(chosen[0])[0][0]}; any map "
+            f"into is of an object (values {few}), the first is {first_mask(split)}; any map "
             f"would have a PxAP of 100. If that is not meant, {remedy}"
         )
     if any(look.lossy for look in looks):
@@ -128,6 +139,11 @@ def check_masks(
 def masks_file(split: Metadata) -> str:
     """Names the file that lists the masks: what is beside boxes has a file of its own."""
     return "localization.txt" if split.boxes is None else MASKS_FILE
+
+
+def first_mask(split: Metadata) -> str:
+    """Returns the first path that is listed, for messages; not every image has to have one."""
+    return next(path for paths in split.masks for path in paths)
 
 
 def _check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
@@ -147,6 +163,36 @@ def _check_masks_exist(split: Metadata, root: str | os.PathLike) -> None:
             f"{wanted[missing[0]]!r}; set the mask folder by --config.data.masks, or --masks where "
             "maps are scored, or restore the files"
         )
+
+
+def _check_files(
+    split: Metadata,
+    index: int,
+    files: tuple[list[str], list[str]],
+    image_size: Sequence[int] | None,
+) -> None:
+    """Looks at the masks of an image without decoding them."""
+    for file in (*files[0], *files[1]):
+        try:
+            with Image.open(file, formats=formats()) as image:
+                size = image.size
+                image.verify()
+        except Exception as error:  # plugins fail in every way on a file that is damaged
+            raise _unreadable(split, index, f"mask {file}", error) from error
+        if image_size is not None and size[0] != size[1] and list(size[::-1]) == image_size:
+            raise DataError(
+                "mask {} is {} x {}, but its image {!r} is read as {} x {}, so that it would be "
+                "misplaced; use the other value of config.data.apply_exif, or turn the mask".format(
+                    file, *size, split.image_ids[index], *image_size
+                )
+            )
+
+
+def _unreadable(split: Metadata, index: int, mask: str, error: Exception) -> DataError:
+    return DataError(
+        f"{mask} cannot be read ({getattr(error, 'strerror', None) or error}), of image "
+        f"{split.image_ids[index]!r}; restore the file, or correct the mask folder"
+    )
 
 
 class _Look(NamedTuple):
@@ -183,10 +229,7 @@ def _levels(split: Metadata, index: int, file: str | BinaryIO, values: str) -> n
         with Image.open(file, formats=formats()) as image:
             levels = _brightness(image, values)
     except Exception as error:  # plugins fail in every way on a file that is damaged
-        raise DataError(
-            f"{mask} cannot be read ({getattr(error, 'strerror', None) or error}), of image "
-            f"{split.image_ids[index]!r}; restore the file, or correct the mask folder"
-        ) from error
+        raise _unreadable(split, index, mask, error) from error
     if values == TRIMAP:
         others = np.setdiff1d(levels, (_OBJECT, _BACKGROUND, _BORDER))
         if others.size:

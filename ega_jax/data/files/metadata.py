@@ -81,7 +81,7 @@ def read_metadata(
     Args:
       folder: the folder of the text files.
       num_classes: number of classes that the labels must be within; None: any.
-      boxless: labels of classes without an object, whose images need no line with a box.
+      boxless: labels of classes without an object, whose images need no line with a box or mask.
 
     Returns:
       The contents. Labels and sizes may stand in any order in their files.
@@ -289,13 +289,15 @@ def _read_localization(folder: pathlib.Path, index_of: dict[str, int], needed: n
     elif rows:
         masks_path, mask_rows = path, rows
     if mask_rows:
-        fields |= _masks(masks_path, mask_rows, index_of)
+        fields |= _masks(masks_path, mask_rows, index_of, needed)
     return fields
 
 
-def _masks(path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int]) -> dict:
+def _masks(
+    path: pathlib.Path, rows: list[list[str]], index_of: dict[str, int], needed: np.ndarray
+) -> dict:
     """Groups lines of masks by image, as fields of `Metadata`."""
-    positions = _image_positions(path, rows, index_of)
+    positions = _image_positions(path, rows, index_of, needed)
     masks: list[list[str]] = [[] for _ in index_of]
     ignore_masks = [""] * len(index_of)
     for number, ((image_id, mask, *rest), position) in enumerate(

@@ -88,6 +88,24 @@ def metadata_folder(metadata: str | os.PathLike, split: str) -> str | None:
     )
 
 
+def inside_classes(paths: Sequence[str]) -> tuple[str, ...]:
+    """Finds splits where class folders are expected to hold pictures, or more folders of a class.
+
+    Args:
+      paths: of pictures, `class/...`, relative to the folder of the classes.
+
+    Returns:
+      Folders `class/split`, one for each split; none unless there are several splits.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        parts = path.split("/", 2)
+        split = _SPLIT_OF.get(parts[1].lower()) if len(parts) > 2 else None
+        if split is not None:
+            found.setdefault(split, "/".join(parts[:2]))
+    return tuple(found.values()) if len(found) > 1 else ()
+
+
 def _alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Finds names that look like those of splits and are none, and the splits that are meant."""
     matches = {name: _WITH_MORE.fullmatch(name) for name in names if name.lower() not in _SPLIT_OF}

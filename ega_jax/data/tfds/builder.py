@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,8 +23,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from ega_jax.config.fields import words
 from ega_jax.data.files import class_folders, folder, splits
-from ega_jax.data.files.masks import mask_paths
+from ega_jax.data.files.headers import by_name, header_table, read_headers
+from ega_jax.data.files.masks import BINARY, VALUES, mask_paths
 from ega_jax.data.files.metadata import MASKS_FILE, Metadata, read_metadata
 from ega_jax.data.files.write_metadata import METADATA_FILES
 from ega_jax.data.source import SPLITS, DataError, Source
@@ -44,6 +46,8 @@ def build(
     masks: str = "",
     num_classes: int | None = None,
     apply_exif: bool = True,
+    mask_values: str = BINARY,
+    background: Sequence[str] = (),
 ) -> str:
     """Makes a data set of all splits that there are.
 
@@ -55,6 +59,8 @@ def build(
       masks: as in `folder.open_split`.
       num_classes: as in `folder.open_split`.
       apply_exif: as in `folder.folder_source`, for comparing sizes; images are stored as they are.
+      mask_values: as in `folder.folder_source`, for checking; masks are stored as they are.
+      background: as in `folder.folder_source`.
 
     Returns:
       The folder of the data set, `out/name/1.0.0`.
@@ -68,7 +74,15 @@ def build(
     target, part = epath.Path(out) / name, epath.Path(out) / f"{name}.part"
     if target.exists():
         raise DataError(f"{target} exists; remove it, or choose another name")
-    opened = _open(root, metadata, masks, num_classes, apply_exif)
+    opened = _open(
+        root,
+        metadata,
+        masks=masks,
+        num_classes=num_classes,
+        apply_exif=apply_exif,
+        mask_values=mask_values,
+        background=background,
+    )
     if part.exists():
         part.rmtree()
     examples = {
@@ -95,7 +109,7 @@ def build(
 
 
 def _open(
-    root: str, metadata: str, masks: str, num_classes: int | None, apply_exif: bool
+    root: str, metadata: str, *, background: Sequence[str], **settings: Any
 ) -> dict[str, tuple[Source, Metadata | None]]:
     """Opens and checks all splits, and reads their metadata, if any."""
     folders = splits.split_folders(metadata) if metadata else {}
@@ -105,18 +119,24 @@ def _open(
             root,
             split,
             metadata=metadata,
-            masks=masks,
             class_names=class_names,
-            num_classes=num_classes,
-            apply_exif=apply_exif,
+            background=background,
+            **settings,
         )
         if source is None:
             continue
         class_names = source.class_names
-        contents = read_metadata(folders[split]) if metadata else None
+        contents = None
+        if metadata:
+            boxless = frozenset(map(class_names.index, background))
+            contents = read_metadata(folders[split], boxless=boxless)
         unfit = [image_id for image_id in source.image_ids if re.search(r"[,\r\n]", image_id)]
         if unfit:
             raise DataError(f"{source.name}: {unfit[0]!r} has a comma in its name; rename it")
+        # A record has the name and the bytes: how they are decoded, the name has to tell.
+        images = _image_folder(root, split, metadata)
+        paths = [os.path.join(images, image_id) for image_id in source.image_ids]
+        header_table(list(map(by_name, read_headers(paths), paths)), paths, source.name)
         logger.info("%s: %d images", source.name, len(source))
         result[split] = source, contents
     return result
@@ -206,10 +226,17 @@ def main(argv: list[str] | None = None) -> int:
         help="as config.data.apply_exif, which is off for CUB, ILSVRC and OpenImages",
     )
     parser.add_argument(
+        "--mask-values", choices=VALUES, default=BINARY, help="as config.data.mask_values"
+    )
+    parser.add_argument(
+        "--background-classes", default="", help="as config.data.background_classes"
+    )
+    parser.add_argument(
         "--out", required=True, type=os.path.expanduser, help="the folder of TFDS data sets"
     )
     parser.add_argument("--name", required=True, help="of the data set")
     arguments = vars(parser.parse_args(argv))
+    arguments["background"] = words(arguments.pop("background_classes"))
     return run_command(lambda: build(**arguments))
 
 

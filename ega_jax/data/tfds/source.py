@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
+from ega_jax.data.files import splits
 from ega_jax.data.files.classes import read_split
 from ega_jax.data.files.folder import annotated_source
 from ega_jax.data.files.headers import upright_sizes
 from ega_jax.data.files.image_files import image_loader, named_plain
-from ega_jax.data.files.masks import mask_loader, masks_file
+from ega_jax.data.files.masks import BINARY, mask_loader, masks_file
 from ega_jax.data.files.metadata import Metadata
 from ega_jax.data.source import DataError, Source
 from ega_jax.data.tf_on_cpu import tf
@@ -45,6 +45,8 @@ def open_split(
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
     apply_exif: bool = True,
+    mask_values: str = BINARY,
+    background: Sequence[str] = (),
 ) -> Source | None:
     """Opens a split of a prepared data set.
 
@@ -56,6 +58,8 @@ def open_split(
       class_names: the classes of the training split or of a trained model; None: the data set's.
       num_classes: what their number should be, not looked at if they are given; None: any.
       apply_exif: as in `folder.folder_source`.
+      mask_values: as in `folder.folder_source`, of masks that are listed in the metadata.
+      background: as in `folder.folder_source`.
 
     Returns:
       The split; None if there are no metadata of it and it is not `train`.
@@ -65,17 +69,25 @@ def open_split(
     """
     builder, kind = open_builder(root)
     own = not metadata
+    if own and kind is not OWN and kind.annotations is not None and mask_values != BINARY:
+        raise DataError(
+            f"config.data.mask_values={mask_values!r}: leave it, {root} says what its masks are"
+        )
     if own and kind is not OWN and kind.annotations is None:
         raise DataError(
             f"{root} has labels and boxes in TFDS's form; set --config.data.metadata to the "
             "field's lists"
         )
-    folders = metadata_folder(builder.data_dir) if own else epath.Path(metadata)
-    if own and not folders.is_dir():
-        raise DataError(
-            f"{folders} does not exist; run python -m ega_jax.data.tfds.index {root}, once"
-        )
-    if split != "train" and not (folders / split).is_dir():
+    if own:
+        folders = metadata_folder(builder.data_dir)
+        if not folders.is_dir():
+            raise DataError(
+                f"{folders} does not exist; run python -m ega_jax.data.tfds.index {root}, once"
+            )
+        listed = folders / split if split == "train" or (folders / split).is_dir() else None
+    else:
+        listed = splits.metadata_folder(metadata, split)
+    if listed is None:
         return None
     stored = kind.splits.get(split)
     if own and kind.annotations is not None and split == "val":
@@ -83,13 +95,13 @@ def open_split(
     if stored not in builder.info.splits:
         field = "val_root" if split == "val" else "root"
         raise DataError(
-            f"{root} has no images for the metadata in {folders / split}; set "
+            f"{root} has no images for the metadata in {listed}; set "
             f"--config.data.{field} to a data set that has, or take these metadata away"
         )
     if kind is OWN and own:
         class_names = _own_classes(builder, class_names, num_classes)
     contents, class_names = read_split(
-        folders / split, class_names, None if class_names else num_classes
+        listed, class_names, None if class_names else num_classes, background
     )
     table = read_index(builder, stored)
     rows = table.find(contents.image_ids, kind.key, f"{root}, {stored}")
@@ -110,7 +122,7 @@ def open_split(
                 f"{contents.folder / masks_file(contents)} has masks, which cannot be looked up by "
                 "name; make a data set of it by python -m ega_jax.data.tfds.builder"
             )
-        load_mask = mask_loader(contents, _mask_files(contents, read))
+        load_mask = mask_loader(contents, _mask_files(contents, read), mask_values)
     return annotated_source(
         contents,
         name=f"{builder.name}/{split}",

@@ -120,6 +120,41 @@ def test_masks_that_cannot_be_read_are_named_at_start(split, tmp_path, check_fil
         split(LEFT, open_=damaged)
 
 
+def test_a_damaged_mask_among_many_is_named_at_start(split, tmp_path):
+    """One of those that are not looked into."""
+
+    def damaged(path, keep):
+        def open_(**settings):
+            path.write_bytes(path.read_bytes()[:keep])
+            return folder_source(**settings)
+
+        return open_
+
+    masks = [LEFT] * 140
+    with pytest.raises(DataError, match=r"mask .*/70.png cannot be read .*of image '70.png'"):
+        split(*masks, open_=damaged(tmp_path / "masks" / "70.png", -20))
+    trimaps = [TRIMAP] * 140
+    trimaps[70] = TRIMAP + 1
+    with pytest.raises(DataError, match=r"masks/70.png of image '70.png' has the value 4, but a"):
+        split(*trimaps, mask_values="trimap")
+
+
+def test_a_mask_that_lies_on_its_side(split, tmp_path):
+    """Made of the stored pixels of a picture that is turned when it is read."""
+
+    def turned(**settings):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (SIZE, 2 * SIZE)).save(tmp_path / "0.png", exif=exif)
+        return folder_source(**settings)
+
+    mask = np.concatenate([LEFT, NOTHING])
+    with pytest.raises(DataError, match=r"masks/0.png is 12 x 24, but its image '0.png' is read as "
+                       r"24 x 12.*apply_exif"):  # fmt: skip
+        split(mask, open_=turned)
+    assert split(mask, open_=turned, apply_exif=False).load_mask(0, SIZE)[0].any()
+
+
 def test_real_trimaps_as_masks(shared_data, tmp_path):
     """Trimaps made of real masks: refused as such, and the same as the masks on request."""
     root = shared_data / "pets3"

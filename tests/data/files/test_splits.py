@@ -78,6 +78,36 @@ def test_trees_by_other_names(tmp_path, caplog):
     assert "folders beside the splits are not looked at: labels" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "folders",
+    [("a/train", "a/test", "b/train", "b/Test"), ("data/train/a", "data/test/a", "docs")],
+)
+def test_splits_inside_of_classes_are_no_classes(tmp_path, folders):
+    """By class and then by split, or a folder too high: all would be trained on."""
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    with pytest.raises(DataError, match=r"(a|data)/test and (a|data)/train look like splits"):
+        open_split(str(tmp_path), "train")
+
+
+def test_a_folder_called_train_inside_of_a_class(tmp_path):
+    """A part of the class, as any other folder there is."""
+    for folder in ("toys/train", "toys/car", "tools"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    assert len(open_split(str(tmp_path), "train")) == 3
+
+
+def test_masks_are_of_metadata(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    for setting in ({"masks": "/nowhere"}, {"mask_values": "trimap"}):
+        with pytest.raises(DataError, match=r"config.data.mask.*set config.data.metadata"):
+            open_split(str(tmp_path), "train", **setting)
+
+
 def test_a_split_without_training(tmp_path):
     root = tree(tmp_path, "validation")
     with pytest.raises(DataError, match="holds validation but no folder train; put the class"):

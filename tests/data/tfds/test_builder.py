@@ -7,9 +7,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from ega_jax.data.source import DataError
 from ega_jax.data.tfds import builder as tfds_builder
+from ega_jax.data.tfds.source import open_split
 from tests.helpers import tfds_sets
 from tests.helpers.published_files import CUB, listing, mask, picture, write, write_metadata
 
@@ -27,6 +29,7 @@ def small(tmp_path):
     root, metadata = tmp_path / "images", tmp_path / "metadata"
     write(root, {"a/1.jpg": picture((40, 30)), "a/2.png": picture((30, 40), "PNG", seed=1)})
     write(root, {f"m{n}.png": mask((40, 30), (n, 2, 20, 9)) for n in range(4)})
+    write(root, {"m2.png": mask((30, 40), (2, 2, 20, 9))})
     write_metadata(
         metadata / "train",
         {"a/2.png": 1, "a/1.jpg": 0},
@@ -55,7 +58,7 @@ def test_what_is_stored(small, tmp_path):
     assert (first["label"], second["label"]) == (0, 1)
     assert first["size"].tolist() == [40, 30] and second["size"].tolist() == [30, 40]
     assert first["boxes"].shape == (0, 4)
-    assert first["masks"].shape == (2, 30, 40, 1) and second["masks"].shape == (1, 30, 40, 1)
+    assert first["masks"].shape == (2, 30, 40, 1) and second["masks"].shape == (1, 40, 30, 1)
     for n in range(2):
         expected = np.zeros((30, 40), np.uint8)
         expected[2:9, n:20] = 255
@@ -108,6 +111,32 @@ def test_bad_input_is_refused_as_from_folders(small, tmp_path):
     write(tmp_path / "images", {"a/1.jpg": picture((40, 30))[:-9]})
     refused(r"1 of 2 image files cannot be used:\n.*a/1.jpg: is truncated or damaged")
     assert not (tmp_path / "tfds").exists()
+
+
+def test_names_that_say_another_format_are_found_before_anything_is_written(small, tmp_path):
+    """From a folder such a picture is read; a record has nothing but its name."""
+    write(tmp_path / "images", {"a/1.jpg": picture((40, 30), "WEBP")})
+    with pytest.raises(DataError, match=r"(?s)1 of 2 .*a/1.jpg: is a WEBP picture by its content"):
+        tfds_builder.build(**small, name="small")
+    assert not (tmp_path / "tfds").exists()
+
+
+def test_trimaps_and_classes_without_an_object(small, tmp_path):
+    """What a run reads from the folders, it reads from the data set."""
+    trimap = np.full((30, 40), 2, np.uint8)
+    trimap[4:9, 5:12], trimap[3] = 1, 3
+    Image.fromarray(trimap).save(tmp_path / "images" / "m0.png")
+    lines = tmp_path / "metadata" / "train" / "localization.txt"
+    lines.write_text("a/1.jpg,m0.png,")
+    (tmp_path / "metadata" / "class_names.txt").write_text("bird\nnothing")
+    options = {"mask_values": "trimap", "background": ["nothing"]}
+    with pytest.raises(DataError, match=r"no line for 'a/2.png'"):
+        tfds_builder.build(**small, name="small", mask_values="trimap")
+    made = tfds_builder.build(**small, name="small", **options)
+    source = open_split(made, "train", **options)
+    foreground, border = source.load_mask(source.image_ids.index("a/1.jpg"), 40)
+    assert foreground.any() and border.any() and not (foreground & border).any()
+    assert foreground.sum() < 0.05 * foreground.size  # and not the background
 
 
 def test_commas_are_refused(tmp_path):
