@@ -79,14 +79,7 @@ def settle(run: ConfigDict, given: ConfigDict, place: str | os.PathLike) -> Conf
     Raises:
       ConfigError: a field that is not free differs; names all of them, with both values.
     """
-    differences = [
-        (name, old, new)
-        for name, old, new in _differences(run, given)
-        if not _is_free(name)
-        and (name, new) != ("batch_size", AUTO)  # settled when a run begins
-        and not (name == "method" and _trained_as(old) == _trained_as(new))
-    ]
-    if differences:
+    if differences := _fixed_differences(run, given):
         lines = "".join(
             f"\n  config.{name}: the run has {old!r}, asked for is {new!r}"
             for name, old, new in differences
@@ -101,12 +94,28 @@ def settle(run: ConfigDict, given: ConfigDict, place: str | os.PathLike) -> Conf
     return settled
 
 
+def fixed_changes(run: ConfigDict, given: ConfigDict) -> list[str]:
+    """Lists the fields that differ and are not free, each as `name: old -> new`."""
+    return [f"{name}: {old!r} -> {new!r}" for name, old, new in _fixed_differences(run, given)]
+
+
 def changes(run: ConfigDict, given: ConfigDict) -> list[str]:
     """Lists the free fields that differ, each as `name: old -> new`."""
     return [
         f"{name}: {old!r} -> {new!r}"
         for name, old, new in _differences(run, given)
         if _is_free(name)
+    ]
+
+
+def _fixed_differences(run: ConfigDict, given: ConfigDict) -> list[tuple[str, Any, Any]]:
+    every = _differences(run, given)
+    return [
+        (name, old, new)
+        for name, old, new in every
+        if not _is_free(name)
+        and (name, new) != ("batch_size", AUTO)  # settled when a run begins
+        and not (name == "method" and _trained_as(old) == _trained_as(new))
     ]
 
 

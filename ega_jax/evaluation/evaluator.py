@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from ega_jax.runtime import distributed, files
 from ega_jax.runtime.checkpoints import restore
 from ega_jax.runtime.sharding import Placement, local_rows
 from ega_jax.training import steps
+
+logger = logging.getLogger(__name__)
 
 
 def variables_of(state: steps.TrainState) -> dict:
@@ -142,11 +145,22 @@ class Evaluator:
                     yield (index, chosen, whole[row] if crops else None), load
 
         start, before = time.monotonic(), self._compiling
+        unanswered: list[str] = []
         for (index, chosen, whole), outcome in pool.score_images(
             images(), self.thresholds, workers
         ):
+            if not np.isfinite(chosen).all():
+                unanswered.append(source.image_ids[index])
             scores.add_outcome(source, index, outcome, chosen, whole)
         self._seconds += time.monotonic() - start - (self._compiling - before)
+        if unanswered:
+            logger.warning(
+                "%s: the network's answer to %d images, %r for one, is no number; they count as "
+                "classified wrongly.",
+                source.name,
+                len(unanswered),
+                unanswered[0],
+            )
         parts = distributed.gather(scores.to_arrays())
         every = [Scores.from_arrays(part) for part in parts]
         return functools.reduce(Scores.merge, every), gather(examples)

@@ -23,7 +23,6 @@ arrays, of n images:
 
 import io
 import os
-import zipfile
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +34,7 @@ from PIL import Image
 
 from ega_jax import localization
 from ega_jax.data.source import Source
+from ega_jax.evaluation.score_files import DAMAGED
 from ega_jax.evaluation.scores import Scores
 from ega_jax.runtime import distributed, files
 from ega_jax.runtime.errors import ConfigError
@@ -248,7 +248,7 @@ def load(workdir: str | os.PathLike) -> dict[str, np.ndarray] | None:
     try:
         with np.load(io.BytesIO(path.read_bytes())) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise ConfigError(
             f"{path} is damaged ({error}); --mode=eval writes it once more"
         ) from error

@@ -47,7 +47,7 @@ def gather(examples: Mapping[int, Example]) -> dict[int, Example]:
 
 
 def pictures(
-    source: Source, examples: Mapping[int, Example], threshold: float
+    source: Source, examples: Mapping[int, Example], threshold: float, mask_threshold: float
 ) -> dict[str, np.ndarray]:
     """Draws evaluated images as the paper's Fig. 5 (boxes) and, with masks, Fig. 6.
 
@@ -56,7 +56,8 @@ def pictures(
     Args:
       source: the split.
       examples: by index, from `Evaluator.score`.
-      threshold: at which box and mask are cut out of the score map.
+      threshold: at which the box is cut out of the score map.
+      mask_threshold: the score from which on a pixel is of the mask.
 
     Returns:
       `boxes` and `masks`, grids `[H, W, 3]` uint8, those that the split has ground truth for;
@@ -82,7 +83,7 @@ def pictures(
             tiles.setdefault("boxes", []).append(_pair(plain, both, text))
         if source.load_mask is not None:
             truth, _ = source.load_mask(index, size)
-            found = example.score_map > threshold
+            found = example.score_map >= mask_threshold
             plain = drawing.draw_mask(shown, truth, drawing.BLUE)
             other = drawing.draw_mask(shown, found, drawing.RED)
             tiles.setdefault("masks", []).append(_pair(plain, other, text))

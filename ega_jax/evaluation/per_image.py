@@ -15,7 +15,7 @@
 | `pointing_game_0px` | 1 if it is in one; both a share where several pixels are the maximum |
 | `energy` | share of the map's sum that is in the true boxes, 0 to 1 |
 | `brighter_outside` | 1 if the map is brighter outside the true boxes than inside, on average |
-| `mask_threshold` | a pixel with a higher score counts as object |
+| `mask_threshold` | a pixel with at least this score counts as object |
 | `mask_iou` | of these pixels with the true mask, 0 to 1 |
 | `mask_pointing_game`, ... | as the four above, with the mask for the boxes |
 

@@ -154,7 +154,9 @@ def report(
     )
     if "test" in sources:
         threshold = results["test"].get("val", {}).get("threshold", config.eval.threshold)
-        for name, sheet in pictures(sources["test"], examples, threshold).items():
+        pixels = scores["val"].pixels if "val" in scores else None
+        of_masks = config.eval.threshold if pixels is None else pixels.best_iou_threshold()
+        for name, sheet in pictures(sources["test"], examples, threshold, of_masks).items():
             drawing.save_png(epath.Path(workdir) / "pictures" / f"{name}.png", sheet)
             if writer:
                 writer.write_images(step, {name: sheet[None]})

@@ -7,6 +7,7 @@ image, with masks at most 4 KB more, before they are compressed.
 import io
 import os
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,13 @@ def save(path: str | os.PathLike, scores: Scores) -> None:
     files.write_bytes(path, buffer.getvalue())
 
 
+# What reading a damaged `.npz` raises.
+DAMAGED = (
+    *(OSError, ValueError, KeyError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 def load(path: str | os.PathLike) -> Scores:
     """Reads what `save` wrote.
 
@@ -38,5 +46,5 @@ def load(path: str | os.PathLike) -> Scores:
     try:
         with np.load(io.BytesIO(epath.Path(path).read_bytes())) as arrays:
             return Scores.from_arrays(dict(arrays))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ScoreFileError(f"cannot read {path}: {error}; evaluate its run again") from error

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ega_jax import localization
-from ega_jax.data.source import Source
+from ega_jax.data.source import DataError, Source
 from ega_jax.evaluation.records import Records
 
 _PARTS: dict[str, Any] = {
@@ -143,19 +143,20 @@ class Scores:
         self.images += 1
         if probabilities is not None:
             order = np.argsort(-probabilities, kind="stable")
-            top1 = bool(order[0] == label)
+            answered = bool(np.isfinite(probabilities).all())  # else no class is the right one
+            top1 = answered and bool(order[0] == label)
             self.classified += 1
             self.top1 += top1
             row |= {"prediction": np.int32(order[0]), "top1": top1}
             row["probability"] = np.float32(probabilities[order[0]])
             if len(order) > 5:
-                top5 = bool(label in order[:5])
+                top5 = answered and bool(label in order[:5])
                 self.ranked += 1
                 self.top5 += top5
                 row["top5"] = top5
         if single is not None:
             self.cropped += 1
-            self.top1_single += bool(single.argmax() == label)
+            self.top1_single += bool(np.isfinite(single).all() and single.argmax() == label)
         has_object = source.has_object(index)
         if source.background:
             row["has_object"] = has_object
@@ -275,6 +276,11 @@ class Scores:
                     figures.get("thresholds", {}).pop(name, None)
             result |= kinds
         if self.pixels is not None:
+            if not self.pixels.foreground.any():
+                raise DataError(
+                    "no mask has a pixel of an object left at the size of the maps; take larger "
+                    "maps by --config.eval.map_size, or look at the masks"
+                )
             result["pxap"] = self.pixels.pxap()
         for name in ("in_boxes", "in_masks"):
             if (pointing := getattr(self, name)) is not None:

@@ -1,14 +1,20 @@
 """The threshold at which a run's validation split says to cut boxes out of its maps."""
 
-import json
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 from etils import epath
 
+from ega_jax.config import store
 from ega_jax.runtime.nested import flatten
 
-_READ_BY = ("method", "reader", "ccam")  # of the config: how maps are read off the network
+# Of the config: what maps depend on, of the same network and images.
+_READ_BY = (
+    *("method", "reader", "ccam", "eval.map_size"),
+    *("predict.size", "predict.scales", "predict.flip", "predict.tiles"),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +35,11 @@ def validated_threshold(
         return config.predict.threshold
     if workdir is None or not (workdir / "results.json").exists():
         return None
-    results = json.loads((workdir / "results.json").read_text())
+    results = store.read_json(workdir / "results.json")
     oracle = results.get("validation", {}).get("oracle")
     if oracle is None:
         return None
-    known, settings = results["config"], config.to_dict()
-    then = flatten({name: known[name] for name in _READ_BY if name in known}, ".")
-    now = flatten({name: settings[name] for name in _READ_BY}, ".")
+    then, now = (_read_by(values) for values in (results["config"], config.to_dict()))
     changed = [name for name in now if name in then and now[name] != then[name]]
     if not changed:
         return oracle["threshold"]
@@ -48,3 +52,12 @@ def validated_threshold(
         " ".join(f"--config.{name}={now[name]}" for name in changed),
     )
     return None
+
+
+def _read_by(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a config that maps depend on, by their dotted names."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value  # as JSON has them
+        for name, value in flatten(values, ".").items()
+        if any(f"{name}.".startswith(f"{one}.") for one in _READ_BY)
+    }

@@ -104,6 +104,7 @@ def boxes_at(score_map: np.ndarray, threshold: float, multi_contour: bool = True
     levels = quantize(score_map)
     (level,), _ = levels_at(int(levels.max()), [threshold])
     boxes = _contour_boxes(levels > level, cv2.RETR_TREE if multi_contour else cv2.RETR_EXTERNAL)
+    boxes[:, 2:] = np.minimum(boxes[:, 2:], np.array(levels.shape[::-1]) - 1)
     return boxes if multi_contour else boxes[:1]
 
 
@@ -139,7 +140,8 @@ def object_boxes(
       image_size: width and height of the original image.
 
     Returns:
-      `[n, 4]` int64, as in `largest_box`, by the area of their contours, largest first; n >= 1.
+      `[n, 4]` int64, as in `objects.Objects`, by the area of their contours, largest first; one of
+        zeros where there is no foreground.
 
     Raises:
       ValueError: the threshold is outside [0, 1].
@@ -289,6 +291,5 @@ def _contour_boxes(foreground: np.ndarray, mode: int) -> np.ndarray:
         return np.zeros((1, 4), np.int64)
     contours = sorted(contours, key=cv2.contourArea, reverse=True)
     boxes = np.array([cv2.boundingRect(contour) for contour in contours], np.int64)
-    height, width = foreground.shape
-    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], (width - 1, height - 1))
+    boxes[:, 2:] += boxes[:, :2]
     return boxes

@@ -19,7 +19,9 @@ class Objects(NamedTuple):
     """What is connected above a threshold, the largest first.
 
     Attributes:
-      boxes: `[N, 4]` int64 x0, y0, x1, y1 in pixels of the image, as `largest_box` gives them.
+      boxes: `[N, 4]` int64 x0, y0, x1, y1 in pixels of the image. Those that touch its right or
+        lower edge end with its last pixel; those of `largest_box`, which are for scoring and cut
+        off in the map as the reference does, end up to a pixel of the map before.
       parts: `[H, W]` int32 over the map: 0 where nothing is, i + 1 on object i.
       peaks: `[N]` float64 in [0, 1], the highest score on each; 1 for the one where the map has its
         maximum.
@@ -65,7 +67,8 @@ def find_objects(
     for i in reversed(range(len(contours))):
         cv2.drawContours(parts, contours, i, i + 1, cv2.FILLED)
     parts *= foreground
-    boxes = _boxes(contours, levels.shape)
+    boxes = np.array([cv2.boundingRect(one) for one in contours], np.int64)
+    boxes[:, 2:] += boxes[:, :2]
     peaks = np.array([score_map[parts == i + 1].max() for i in range(len(boxes))])
     sizes = np.tile(np.array(image_size), (len(boxes), 1))
     return Objects(boxes_in_images(boxes, levels.shape[::-1], sizes), parts, peaks)
@@ -89,6 +92,8 @@ def own_threshold(score_map: np.ndarray) -> float:
 def region_in_image(parts: np.ndarray, number: int, image_size: tuple[int, int]) -> np.ndarray:
     """Brings the pixels of an object to the size of the image, with a smooth border.
 
+    Of an object that is smaller than a pixel of the image, one pixel is left.
+
     Args:
       parts: of `Objects`.
       number: of the object, from 0.
@@ -98,7 +103,13 @@ def region_in_image(parts: np.ndarray, number: int, image_size: tuple[int, int])
       `[H, W]` bool.
     """
     inside = (parts == number + 1).astype(np.float32)
-    return cv2.resize(inside, image_size, interpolation=cv2.INTER_LINEAR) > 0.5
+    smaller = np.minimum(image_size, inside.shape[::-1]).tolist()
+    inside = cv2.resize(inside, smaller, interpolation=cv2.INTER_AREA)  # shares of each pixel
+    inside = cv2.resize(inside, image_size, interpolation=cv2.INTER_LINEAR)
+    region = inside > 0.5
+    if not region.any():
+        region.flat[inside.argmax()] = True
+    return region
 
 
 def _foreground(levels: np.ndarray, threshold: float) -> np.ndarray:
@@ -111,10 +122,3 @@ def _contours(levels: np.ndarray, threshold: float) -> list[np.ndarray]:
     foreground = _foreground(levels, threshold).astype(np.uint8)
     contours, _ = cv2.findContours(foreground, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return sorted(contours, key=cv2.contourArea, reverse=True)
-
-
-def _boxes(contours: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the boxes [n, 4] of contours, as `boxes.boxes_at` has them."""
-    boxes = np.array([cv2.boundingRect(one) for one in contours], np.int64).reshape(-1, 4)
-    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], (shape[1] - 1, shape[0] - 1))
-    return boxes

@@ -46,13 +46,14 @@ def score_map(cam: np.ndarray, size: int = 224) -> np.ndarray:
     Returns:
       `[S, S]` float64. All zeros if a value is not a finite number or if the map is constant.
 
-    Source: clovaai/wsolevaluation.
+    Source: clovaai/wsolevaluation, which asks whether the resized map is constant. Rounding makes
+    that of most constant maps vary in the last bits, and what it stretched would be noise.
 
     Raises:
       ValueError: the map is not two-dimensional or is empty.
     """
     resized = resize_map(cam, size)
-    if not np.isfinite(resized).all():
+    if not np.isfinite(resized).all() or np.ptp(cam) == 0:
         return np.zeros_like(resized)
     resized -= resized.min()
     highest = resized.max()

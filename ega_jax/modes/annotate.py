@@ -234,6 +234,7 @@ def _plan(
         "pictures": digest.hexdigest(),
         "background_classes": config.data.background_classes,
         "reader": config.reader.to_dict(),
+        "ccam": config.ccam.to_dict(),
         "map_size": config.eval.map_size,
         "predict": predict | {"threshold": OWN if threshold is None else threshold},
     }

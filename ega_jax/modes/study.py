@@ -5,7 +5,6 @@ import logging
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ega_jax.config import store
 from ega_jax.config.command_line import field_names as given_fields
@@ -123,7 +122,7 @@ class _Work:
         every = [search.trials(self.plan, row, self.folder, self.given) for row in chosen]
         return [run for runs in every for run in runs]
 
-    def choose(self, failed: Mapping[str, str]) -> tuple[dict[str, search.Setting], dict[str, str]]:
+    def choose(self, failed: dict[str, str]) -> tuple[dict[str, search.Setting], dict[str, str]]:
         """Returns the settings of the rows that have one, and of others why they cannot have it."""
         settings, refused = {}, {}
         for row in self.rows:
@@ -148,15 +147,18 @@ class _Work:
     def run(self, runner: Runner) -> Outcome:
         """Tries settings, chooses them, trains all seeds with them; writes the pages meanwhile."""
         known, _ = self.choose({})
-        tried = runner.run(self.trials([row for row in self.rows if row.name not in known]))
-        settings, refused = self.choose(tried.failed)
+        trials = self.trials([row for row in self.rows if row.name not in known])
+        lost = search.lost(trials, self.folder)
+        tried = runner.run([trial for trial in trials if trial.name not in lost])
+        ended = lost | tried.failed
+        settings, refused = self.choose(ended)
         # Of a row with a setting, the other trials have had their say: they have lost.
-        kept = {name: x for name, x in tried.failed.items() if name.split("/")[0] not in settings}
+        kept = {name: x for name, x in ended.items() if name.split("/")[0] not in settings}
         failed = kept | refused
         if tried.stopped:
             return Outcome(failed, stopped=True)
-        ended = runner.run(self.runs(settings), lambda run: self._write_meanwhile(failed))
-        return Outcome(failed | ended.failed, ended.stopped)
+        trained = runner.run(self.runs(settings), lambda run: self._write_meanwhile(failed))
+        return Outcome(failed | trained.failed, trained.stopped)
 
     def _write_meanwhile(self, failed: Mapping[str, str]) -> None:
         """Writes the pages while runs go on, which a page that cannot be written must not end."""
@@ -173,9 +175,12 @@ class _Work:
             of_setting = search.chosen(self.plan, self.plan.row(row.reads or row.name), self.folder)
             seeds = sorted(there[row.name])
             settings = {row.reads or row.name: of_setting or {}}
-            for seed, run in zip(
-                seeds, runs_of(self.plan, row, seeds, self.given, settings), strict=True
-            ):
+            runs = runs_of(self.plan, row, seeds, self.given, settings)
+            if seeds and not runs:
+                logger.warning(
+                    "%s: results that the row has none of are not in the table", row.name
+                )
+            for seed, run in zip(seeds, runs, strict=bool(runs)):
                 try:
                     why = lacking(run, self.folder)
                 except ConfigError as error:
@@ -203,7 +208,7 @@ def finished_of(folder: pathlib.Path) -> tuple[Study, dict[str, dict[int, pathli
     found = _on_disk(plan, folder)
     _require_some(folder, found)
     for row in plan.rows:
-        _require_alike(row, {**plan.fields, **row.fields}, list(found[row.name].values()))
+        _require_alike(row, list(found[row.name].values()))
     return plan, found
 
 
@@ -212,13 +217,15 @@ def _require_some(folder: pathlib.Path, found: Mapping[str, Mapping[int, pathlib
         raise StudyError(f"{folder} has no results of a row of the study, as <row>/<seed>")
 
 
-def _require_alike(row: Row, fields: Mapping[str, Any], places: Sequence[pathlib.Path]) -> None:
+def _require_alike(row: Row, places: Sequence[pathlib.Path]) -> None:
     """Refuses results of a row that cannot be averaged; without its recipe more is not known."""
     every = [store.read_json(place / "results.json") for place in places]
     configs = [store.parse(x.get("config"), place) for x, place in zip(every, places, strict=True)]
     remedy = "evaluate both alike (--mode=eval), or move one away"
     for place, results, config in zip(places, every, configs, strict=True):
-        if differ := differences(configs[0], config, moved=True):
+        trained = store.fixed_changes(configs[0], config)
+        trained = [change for change in trained if not change.startswith("seed: ")]
+        if differ := trained + differences(configs[0], config, moved=True):
             raise StudyError(
                 f"{place} has results of other fields than {places[0]}: {'; '.join(differ)}; "
                 f"{remedy}"
@@ -228,7 +235,7 @@ def _require_alike(row: Row, fields: Mapping[str, Any], places: Sequence[pathlib
                 f"{place} has results of step {results.get('step')}, {places[0]} of step "
                 f"{every[0].get('step')}; {remedy}"
             )
-        for name, value in fields.items():
+        for name, value in row.fields.items():
             there = store.flat(config).get(name)
             if json.loads(json.dumps(there)) != json.loads(json.dumps(value)):
                 raise StudyError(

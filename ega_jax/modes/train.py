@@ -32,7 +32,7 @@ from ega_jax.runtime.nested import flatten
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
 from ega_jax.training.profiling import StepProfiler
-from ega_jax.training.progress import Progress
+from ega_jax.training.progress import Progress, remember_loss
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def train(
     check(config, Placement().num_devices)
     if config.steps == 0:
         return _without_steps(config, workdir)
-    with lock.only_one(workdir):
+    with lock.only_one(workdir), remember_loss(workdir):
         trainer = Trainer(config, workdir, checkpoint)
         with (
             trainer.checkpoints() as saved,

@@ -1,6 +1,7 @@
 """Figures, curves and classes of runs, in the order in which the page shows them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,6 +49,14 @@ _CLASSES = {
     "mean_mask_iou": "Mean mask IoU",
     "pointing_game": "Pointing game",
     "mask_pointing_game": "Pointing game, masks",
+}
+
+
+# By what the table of classes is sorted, the first of these that there is.
+_SORTED = {
+    "corloc_err": ", the worst located first",
+    "mean_mask_iou": ", the worst located first",
+    "top1_cls_err": ", the worst classified first",
 }
 
 
@@ -193,18 +202,19 @@ def _pixels(run: Reported, number: int, alone: bool) -> list[Series]:
     return [Series(*_named(run, "pixels", alone), recall, precision, number, number > 0)]
 
 
-def class_table(run: Reported) -> tuple[list[str], list[list[str]]]:
-    """Returns the headings and lines of the table of classes, the worst located first."""
+def class_table(run: Reported) -> tuple[list[str], list[list[str]], str]:
+    """Returns the headings and lines of the table of classes, and how they are sorted, in words."""
     columns = [name for name in _CLASSES if run.classes and name in run.classes[0]]
-    worst = next((n for n in ("corloc_err", "top1_cls_err") if n in columns), None)
+    worst = next((name for name in _SORTED if name in columns), None)
+    sign = 1 if worst == "mean_mask_iou" else -1
 
     def badness(row: Mapping[str, str]) -> float:
-        return -float(row[worst] or -1) if worst else 0.0
+        return sign * float(row[worst]) if worst and row[worst] else math.inf
 
     lines = [
         [_cell(name, row[name]) for name in columns] for row in sorted(run.classes, key=badness)
     ]
-    return [_CLASSES[name] for name in columns], lines
+    return [_CLASSES[name] for name in columns], lines, _SORTED.get(worst, "")
 
 
 def _cell(name: str, text: str) -> str:

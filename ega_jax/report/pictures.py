@@ -65,7 +65,9 @@ def _of_run(run: Reported, rows: Sequence[int]) -> dict[str, Any]:
     if "predictions" in kept:
         names = kept["class_names"][kept["predictions"][rows]]
         result["predictions"] = names.tolist()
-        result["probabilities"] = [round(float(p), 4) for p in kept["probabilities"][rows]]
+        result["probabilities"] = [
+            round(float(p), 4) if np.isfinite(p) else None for p in kept["probabilities"][rows]
+        ]
     if "largest" in kept:
         result["highest"] = kept["highest"][rows].tolist()
         result["levels"] = int(kept["largest"].shape[1])

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ def read_run(workdir: str | os.PathLike, name: str = "") -> Reported:
         raise ConfigError(f"{path} is damaged ({error}); --mode=eval writes it anew") from error
     split = next((name for name in reversed(NAMES.values()) if name in results), None)
     classes = folder / f"per_class_{split}.csv"
-    rows = list(csv.DictReader(classes.read_text().splitlines())) if classes.exists() else []
+    rows = list(csv.DictReader(io.StringIO(classes.read_text()))) if classes.exists() else []
     name = name or os.path.basename(os.path.abspath(os.fspath(workdir)))
     return Reported(name, results, gallery.load(folder), read_curves(folder), rows)
 

@@ -176,6 +176,7 @@ class Study:
         if bad := [seed for seed in self.seeds if not isinstance(seed, int) or seed < 0]:
             raise StudyError(f"seed {bad[0]!r}: seeds are whole numbers from 0")
         _check_fields(self.fields, "the study")
+        _check_values(self.fields, "the study")
         if self.search is not None:
             _check_fields(self.search.space, "the search")
         for row in self.rows:
@@ -191,12 +192,17 @@ class Study:
                     f"row {row.name}: {kind} {other!r} is no other row; there are "
                     f"{', '.join(names)}"
                 )
+        if row.reads and (self.row(row.reads).reads or not self.row(row.reads).recipe):
+            raise StudyError(
+                f"row {row.name}: reads {row.reads!r}, which trains no network; name one that does"
+            )
         if unknown := set(row.published) - set(self.metrics):
             raise StudyError(
                 f"row {row.name}: published figures of {', '.join(sorted(unknown))}; the columns "
                 f"are {', '.join(self.metrics)}"
             )
         _check_fields({**row.fields, **row.space}, f"row {row.name}")
+        _check_values(row.fields, f"row {row.name}")
 
     def row(self, name: str) -> Row:
         """Returns the row of a name.
@@ -246,6 +252,13 @@ def _check_fields(names: Iterable[str], where: str) -> None:
             raise StudyError(f"{where}: {error}") from error
         if name == "seed":
             raise StudyError(f"{where}: config.seed is what the study's seeds are for")
+
+
+def _check_values(fields: Mapping[str, Any], where: str) -> None:
+    """Refuses what the runs' commands cannot say."""
+    for name, value in fields.items():
+        if value is None:
+            raise StudyError(f"{where}: config.{name}=None: leave it out, or set it in the recipe")
 
 
 def _refuse_twice(kind: str, values: Sequence[Any]) -> None:

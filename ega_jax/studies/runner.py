@@ -190,7 +190,7 @@ class Runner:
         for run in list(waiting):
             finished, refused = self._look(run)
             network = run.reads
-            if network and network.name in outcome.failed:
+            if network and network.name in outcome.failed and not finished:
                 refused = f"it reads the network of {network.name}, which failed"
             holder = lock.holder(self.folder / run.name)
             if refused:

@@ -23,7 +23,7 @@ from ega_jax.runtime.errors import ConfigError
 from ega_jax.studies.plan import Choice, Row, Search, Space, Study, StudyError, Uniform
 from ega_jax.studies.runner import is_finished
 from ega_jax.studies.runs import Run, trial_of
-from ega_jax.training.progress import NOT_FINITE
+from ega_jax.training.progress import LOST, NOT_FINITE
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def choose(
     study: Study,
     row: Row,
     folder: pathlib.Path,
-    failed: Mapping[str, str],
+    failed: dict[str, str],
     given: Sequence[str] = (),
 ) -> Setting | None:
     """Chooses the setting of a row by its trials, for good, once they have all ended.
@@ -103,7 +103,7 @@ def choose(
     for number, run in enumerate(runs):
         if is_finished(run, folder):
             figures[number] = _selection(folder / run.name)
-        elif NOT_FINITE not in failed.get(run.name, ""):
+        elif NOT_FINITE not in (failed | lost([run], folder)).get(run.name, ""):
             return None
     if not figures:
         return None
@@ -116,6 +116,12 @@ def choose(
     result = {"setting": setting, "trial": best, "validation": told}
     files.write_text(folder / row.name / "search" / "chosen.json", json.dumps(result, indent=2))
     return setting
+
+
+def lost(runs: Sequence[Run], folder: pathlib.Path) -> dict[str, str]:
+    """Returns by name what those runs said that ended since their loss was not finite."""
+    found = {run.name: folder / run.name / LOST for run in runs}
+    return {name: path.read_text().strip() for name, path in found.items() if path.exists()}
 
 
 def _selection(folder: pathlib.Path) -> float:

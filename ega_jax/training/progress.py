@@ -3,12 +3,15 @@
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+from etils import epath
 
+from ega_jax.runtime import distributed, files
 from ega_jax.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -16,12 +19,26 @@ logger = logging.getLogger(__name__)
 # Steps that the host may run ahead of the device. Every one of them holds a batch on the device.
 _RUN_AHEAD = 2
 
-# By which the message of a diverged run is known.
-NOT_FINITE = "not finite"
+NOT_FINITE = "not finite"  # by which the message of a diverged run is known
+LOST = "not_finite.txt"  # with that message, in the workdir of the run
 
 
 class NonFiniteLoss(UserError, RuntimeError):
     """A term of the loss is infinite or not a number, so that training cannot go on."""
+
+
+@contextlib.contextmanager
+def remember_loss(workdir: str | os.PathLike) -> Iterator[None]:
+    """Leaves `LOST` where a run ends by `NonFiniteLoss`; a run that goes on removes it."""
+    path = epath.Path(workdir) / LOST
+    if distributed.is_lead():
+        path.unlink(missing_ok=True)
+    try:
+        yield
+    except NonFiniteLoss as error:
+        if distributed.is_lead():
+            files.write_text(path, f"{error}\n")
+        raise
 
 
 class Progress:

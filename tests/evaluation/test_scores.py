@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ega_jax.data.source import Source
+from ega_jax.data.source import DataError, Source
 from ega_jax.evaluation.scores import Scores
 from ega_jax.localization import UNITS, thresholds
 
@@ -115,6 +115,28 @@ def test_ten_crops_decide_and_the_whole_image_is_reported_beside_them():
     assert figures["top1_cls_err"] == 0.0
     assert figures["top1_cls_err_single"] == 100.0
     assert figures["fixed"]["top1_loc_err"] == 0.0
+
+
+def test_an_answer_that_is_no_number_is_wrong():
+    """Even of the first class, which sorting would put in front."""
+    source = _source()
+    scores = Scores.empty(source, THRESHOLDS)
+    scores.add(source, 0, _right_map(), np.full(7, np.nan), np.full(7, np.nan))
+    figures = scores.figures(0.2)
+    assert source.labels[0] == 0
+    assert figures["top1_cls_err"] == figures["top5_cls_err"] == 100.0
+    assert figures["top1_cls_err_single"] == figures["fixed"]["top1_loc_err"] == 100.0
+    assert figures["fixed"]["corloc_err"] == 0.0
+
+
+def test_masks_that_vanish_in_the_map_are_named():
+    source = dataclasses.replace(
+        _source(boxes=False), load_mask=lambda i, size: np.zeros((2, size, size), bool)
+    )
+    scores = Scores.empty(source, THRESHOLDS)
+    scores.add(source, 0, _right_map())
+    with pytest.raises(DataError, match="no mask has a pixel of an object left"):
+        scores.figures(0.2)
 
 
 def test_parts_add_up_to_the_whole():

@@ -6,6 +6,7 @@ import pytest
 from etils import epath
 
 from ega_jax.evaluation.threshold import validated_threshold
+from ega_jax.runtime.errors import ConfigError
 from tests.helpers.runs import tiny
 
 
@@ -52,6 +53,22 @@ def test_not_that_of_another_method(workdir, caplog):
     """Backprop and CCAM read networks that were trained as CAM."""
     assert validated_threshold(tiny("cam"), workdir(FOUND, method="backprop")) is None
     assert "(method 'backprop' there, 'cam' here) and is not used" in caplog.text
+
+
+def test_not_that_of_other_views(workdir, caplog):
+    folder = workdir(FOUND, **{"predict.scales": (1.0, 2.0), "predict.flip": True})
+    assert validated_threshold(tiny(**{"predict.scales": (1.0, 2.0)}), folder) is None
+    assert "(predict.flip True there, False here) and is not used" in caplog.text
+    same = tiny(**{"predict.scales": (1.0, 2.0), "predict.flip": True})
+    assert validated_threshold(same, folder) == 0.37
+    assert validated_threshold(tiny(**{"eval.map_size": 20}), workdir(FOUND)) is None
+
+
+def test_damaged_results_are_named(workdir):
+    folder = workdir(FOUND)
+    (folder / "results.json").write_text("{")
+    with pytest.raises(ConfigError, match="results.json"):
+        validated_threshold(tiny(), folder)
 
 
 def test_a_run_of_before_these_fields_is_believed(workdir, caplog):

@@ -33,9 +33,10 @@ def test_a_value_that_is_not_finite_gives_zeros(bad):
     assert not localization.score_map(cam, 28).any()
 
 
-@pytest.mark.parametrize("value", (0.0, -3.5, 1e9))
+@pytest.mark.parametrize("value", (0.0, -3.5, 0.3, np.float32(0.1), 1e9))
 def test_constant_map_gives_zeros(value):
-    assert not localization.score_map(np.full((7, 7), value), 28).any()
+    for side in (1, 7):
+        assert not localization.score_map(np.full((side, side), value), 28).any()
 
 
 def test_quantize_rounds_down():

@@ -76,6 +76,34 @@ def test_commands_of_a_search(tmp_path, caplog):
     assert listed[-1].endswith("/cam/1")
 
 
+def test_a_trial_that_was_lost_elsewhere_has_lost(tmp_path, monkeypatch):
+    """Its folder says so, whoever ran it."""
+    study = two_rows(search=Search({"optimizer.learning_rate": Choice((0.1, 9.0))}), seeds=(0,))
+    (cam, lost), (ega, lost_too) = (mode.search.trials(study, row, tmp_path) for row in study.rows)
+    for run in (cam, ega):
+        score_files.save(leave(tmp_path, run) / "scores_validation.npz", SCORES)
+    for run in (lost, lost_too):
+        (tmp_path / run.name).mkdir()
+        (tmp_path / run.name / "not_finite.txt").write_text("step 3: ce_clean not finite; stopped")
+    assert len(mode.commands(study, str(tmp_path))) == 6
+    for row in ("cam", "ega"):
+        shutil.rmtree(tmp_path / row / "search" / "0")
+        (tmp_path / row / "search" / "chosen.json").unlink(missing_ok=True)
+
+    class Fails:
+        """Whatever it is asked for."""
+
+        def run(self, runs, done=None):
+            return runner.Outcome({run.name: "error: full" for run in runs})
+
+    monkeypatch.setattr(mode, "Runner", lambda folder, jobs: Fails())
+    assert mode.study(study, str(tmp_path)) == 1
+    text = (tmp_path / "study.md").read_text()
+    for row in ("cam", "ega"):
+        assert f"| {row}/search/0 | error: full |" in text
+        assert f"| {row}/search/1 | step 3: ce_clean not finite; stopped |" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -216,6 +244,21 @@ def test_another_run_is_not_in_the_table(study, copied, caplog):
     assert "| ega/0 | " in text and "config.ega.epsilon: the run has 1.0, asked for is 3.0" in text
     # CAM does not use what was set.
     assert {row["row"] for row in cells(copied) if row["mean"]} == {"cam"}
+
+
+def test_seeds_that_were_trained_otherwise_are_not_averaged(study, copied):
+    """Without the recipes: they are told from each other, and a field for all rows is theirs."""
+    assert mode.study(study, str(copied), jobs=0) == 0
+    everywhere = dataclasses.replace(study, fields={"eval.every_epochs": 0.5})
+    for place in copied.glob("*/*/results.json"):
+        evaluated(place.parent, eval__every_epochs=1.5)
+    given = ["--config.eval.every_epochs=1.5"]
+    assert mode.study(everywhere, str(copied), jobs=0, given=given) == 0
+    assert mode.study(None, str(copied)) == 0
+    evaluated(copied / "cam" / "1", optimizer__learning_rate=1.25)
+    message = r"cam/1 has results of other fields than .*cam/0: optimizer.learning_rate: .* -> 1.25"
+    with pytest.raises(StudyError, match=message):
+        mode.study(None, str(copied))
 
 
 def evaluated(folder, **fields):

@@ -156,6 +156,7 @@ def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp
     trainer = train.Trainer(config, str(tmp_path))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(trainer.restore(path).params))
     assert not (tmp_path / "results.json").exists()
+    assert "ce_clean" in (tmp_path / progress.LOST).read_text()
 
 
 @pytest.mark.slow

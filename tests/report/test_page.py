@@ -76,6 +76,27 @@ def test_splits_that_lack_something(tmp_path, kind):
     assert ('id="iou"' in text_of(mode.report(str(tmp_path)))) == kind.get("boxes", True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "column", "words"),
+    [
+        ({}, "corloc_err", "located"),
+        ({"boxes": False}, "mean_mask_iou", "located"),
+        ({"boxes": False, "masks": False}, "top1_cls_err", "classified"),
+    ],
+)
+def test_classes_are_sorted_by_what_is_said(tmp_path, kind, column, words):
+    evaluated(tmp_path, **kind)
+    run = read_run(tmp_path)
+    headings, lines, how = figures.class_table(run)
+    place = headings.index(figures._CLASSES[column])
+    values = [float(line[place]) for line in lines if line[place]]
+    assert len(set(values)) > (column != "corloc_err")
+    assert values == sorted(values, reverse=column != "mean_mask_iou")
+    assert how == f", the worst {words} first"
+    pytest.importorskip("jinja2")
+    assert f"classes, the worst {words} first" in text_of(mode.report(str(tmp_path)))
+
+
 def test_curves_are_those_of_the_counts(run):
     reported = read_run(run)
     accuracy, pixels = figures.charts([reported])

@@ -98,6 +98,10 @@ def test_what_reads_a_failed_network_fails_too(prepare, study, tmp_path):
     }
     prepare(cam)
     assert runner.Runner(tmp_path, jobs=2).run([ccam, cam]).failed == {}
+    (tmp_path / cam.name / "results.json").unlink()
+    prepare(cam, line="error: full")
+    failed = runner.Runner(tmp_path, jobs=2).run([cam, ccam]).failed
+    assert failed == {"cam/0": "error: full"}  # what has read it has its results
 
 
 def test_runs_of_others_are_taken_up(prepare, runs, tmp_path, caplog):

@@ -52,6 +52,17 @@ def test_means_over_images_and_the_speed(clock):
     assert told.overall() == pytest.approx(16 / 3)
 
 
+def test_a_run_that_ends_so_says_so_in_its_folder_until_it_goes_on(tmp_path):
+    with pytest.raises(ZeroDivisionError), progress.remember_loss(tmp_path):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(progress.NonFiniteLoss), progress.remember_loss(tmp_path / "new"):
+        raise progress.NonFiniteLoss("step 2: loss not finite")
+    assert (tmp_path / "new" / progress.LOST).read_text() == "step 2: loss not finite\n"
+    with progress.remember_loss(tmp_path / "new"):
+        assert not list((tmp_path / "new").iterdir())
+
+
 def test_a_loss_that_is_not_finite_names_step_and_terms():
     told = progress.Progress(Writer(), {}, first=0, total=9, batch_size=8)
     told.add(1, sums(8, loss=1.0, norm=1.0))
