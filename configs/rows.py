@@ -2,7 +2,7 @@
 
 | row | is |
 | --- | --- |
-| `ega` | EGA over CAM, preset `paper` |
+| `ega` | EGA over CAM, with the defaults of `ega_jax/config/fields.py` |
 | `cam`, `backprop`, `has`, `acol`, `spg`, `adl`, | that system alone |
 | `cutmix`, `danet`, `ccam`, `nl_ccam` | |
 | `adversarial` | EGA without CAM entropy |

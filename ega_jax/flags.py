@@ -210,6 +210,16 @@ def refuse_unread() -> None:
             )
 
 
+def refuse_another_length() -> None:
+    """Refuses `--config.epochs` where it would do nothing, as the config has steps."""
+    given = command_line.field_names(sys.argv)
+    if "epochs" in given and "steps" not in given and CONFIG.value.get("steps") is not None:
+        raise app.UsageError(
+            f"--config.epochs does nothing beside config.steps={CONFIG.value.steps}; say "
+            "--config.steps"
+        )
+
+
 def require(*names: str) -> None:
     """Refuses to go on without these flags."""
     missing = [f"--{name}" for name in names if not flags.FLAGS[name].value]

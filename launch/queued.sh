@@ -88,11 +88,19 @@ case "$verb" in
       if [ -n "$code" ] && [ "$code" != 75 ]; then
         break
       fi
-      now=$(state) || continue # the network may have been away
+      # Whatever fails, as the network may have been away, is tried again at the next look.
+      if ! now=$(state 2>&1); then
+        case "$now" in
+          *NOT_FOUND*) ask || true ;; # given back, but not asked for again yet
+        esac
+        continue
+      fi
+      now=${now##*$'\n'}
       echo "$(date +%H:%M) $now"
       if [ "$now" = SUSPENDED ] || [ "$now" = FAILED ]; then
-        delete
-        ask
+        if delete; then
+          ask || true
+        fi
       fi
     done
     if [ "$code" = 0 ]; then
@@ -100,8 +108,14 @@ case "$verb" in
     else
       echo "the program ended with exit code $code; see $ended.log" >&2
     fi
-    delete
-    exit "$code"
+    for _ in 1 2 3 4 5 6; do
+      if delete; then
+        exit "$code"
+      fi
+      sleep "$looks"
+    done
+    echo "$NAME could not be given back and costs: launch/queued.sh delete" >&2
+    exit 1
     ;;
   status)
     run "${queued[@]}" describe "${where[@]}" --format="value(state.state)"

@@ -120,6 +120,7 @@ def test_mistakes_are_said_in_one_line(run, arguments, message):
             ["--mode=eval", QUICKSTART, "--metadata=META"],
             "--mode=eval does not read --metadata, .*; a run has --config.data.metadata",
         ),
+        ([QUICKSTART, "--config.epochs=9"], "--config.epochs does nothing beside config.steps=360"),
         ([QUICKSTART, "--jobs=2"], "--mode=train does not read --jobs, which is for study"),
         (
             ["--mode=figures", QUICKSTART, "--checkpoint=best"],

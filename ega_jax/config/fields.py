@@ -10,10 +10,10 @@ from ega_jax.runtime.nested import flatten
 
 RENAMED = {"cam.reader": "reader.name", "cam.layer": "reader.layer"}
 
-# Preset `paper`: the entropy of Eq. 7 and 8, with the weights of Tab. 7. How a map becomes a
-# probability the paper does not say; it has constant weights. This reading, setting in once the
-# head has learnt what to draw, is the one that helps on photographs (docs/evidence.md). The
-# quickstart, from scratch on drawings, has another one.
+# Defaults of EGA: the weights of Tab. 7. How a map becomes a probability the paper does not say;
+# its weights are constant, its cross entropies whole. This reading, setting in once the head has
+# learnt what to draw, with half of each cross entropy, is what helps on photographs
+# (docs/evidence.md). The quickstart, from scratch on drawings, has another one.
 PAPER = {
     # Of each cross entropy where there are two. Eq. 8: 1, the released code: 0.5, their mean.
     "ce_weight": 0.5,
@@ -29,7 +29,7 @@ PAPER = {
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns EGA as the paper describes it, but for the data."""
+    """Returns EGA with its defaults, which docs/method.md compares with the paper; but for the data."""
     config = ml_collections.ConfigDict()
 
     config.seed = 0  # of weights, batches, augmentation, attacks
@@ -214,7 +214,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.report.images = 200  # test images that can be looked at in it, 15 to 20 KB each
 
     config.log_every_steps = 50
-    config.profile = 0  # steps recorded for the profiler, once in a run, from its eleventh on
+    config.profile = (
+        0  # steps recorded for the profiler, once in each process, from its eleventh on
+    )
     return config.lock()
 
 

@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -78,6 +78,7 @@ class Evaluator:
         self.sizes = build.view_sizes(config)
         self._tiles = tiles_of(self.sizes[0], config.predict.tiles)
         self.map_size = config.eval.map_size or config.predict.size or config.data.crop_size
+        self.before_batch: Callable[[], None] = lambda: None  # may end the program
         self._images, self._seconds = 0, 0.0
         self._compiled, self._compiling = False, 0.0  # seconds of the first batch
         self.thresholds = localization.thresholds(config.eval.threshold_interval)
@@ -177,6 +178,7 @@ class Evaluator:
             streams.append(self._batches(source, self.sizes[0], parts=parts))
         flips = (False, True) if self.config.predict.flip else (False,)
         for batches in zip(*streams, strict=True):
+            self.before_batch()
             since = time.monotonic()
             out = [
                 _View(mirrored, [self._look(variables, part, mirrored) for part in _parts(batch)])
@@ -231,6 +233,7 @@ class Evaluator:
         for batch in self._batches(
             source, data.crop_size, ten_crop=True, resize_size=data.resize_size
         ):
+            self.before_batch()
             out = self.crops_step(variables, self.placement.put_batch(batch))
             probabilities = local_rows(out["probabilities"])
             for row in np.flatnonzero(batch["mask"]):

@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 import cv2
+import jax
 import ml_collections
 import numpy as np
 from etils import epath
@@ -43,13 +44,25 @@ def inspect_all(config: ml_collections.ConfigDict, workdir: str) -> list[dict[st
     for source in build.sources(config).values():
         figures = inspect(
             source,
-            grid=config.data.crop_size // config.model.feature_stride,
+            grid=_map_side(config, source),
             map_size=config.eval.map_size or config.data.crop_size,
             output_dir=epath.Path(workdir) / "data",
         )
         logger.info("%s", table(figures))
         results.append(figures)
     return results
+
+
+def _map_side(config: ml_collections.ConfigDict, source: Source) -> int:
+    """Returns the side of the network's class maps, in cells."""
+    size = config.data.crop_size
+    model = build.model(config, source.num_classes)
+    _, out = jax.eval_shape(
+        lambda key, images: model.init_with_output(key, images, train=False)[0],
+        jax.random.key(0),
+        jax.ShapeDtypeStruct((1, size, size, 3), np.float32),
+    )
+    return out["cams"].shape[1]
 
 
 def inspect(

@@ -114,7 +114,12 @@ class _Work:
         for row in plan.rows:
             search.chosen(plan, row, folder)  # a setting of another search is refused
         for run in [*self.trials()[:1], *self.runs({row.name: {} for row in self.rows})]:
-            run.config()  # what is wrong with a recipe or a field is said at once
+            config = run.config()  # what is wrong with a recipe or a field is said at once
+            if "epochs" in given_fields(self.given) and config.steps is not None:
+                raise StudyError(
+                    f"config.epochs does nothing beside config.steps={config.steps} of "
+                    f"{run.name}; say config.steps"
+                )
 
     def trials(self, rows: Sequence[Row] | None = None) -> list[Run]:
         """Lists the runs that try settings, for all rows or for some."""

@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,11 +23,11 @@ from ega_jax.data.pipeline import train_batches
 from ega_jax.evaluation.evaluator import Evaluator, variables_of
 from ega_jax.evaluation.reports import inversion, maps_folder, report
 from ega_jax.evaluation.scores import Scores
-from ega_jax.modes import untrained
+from ega_jax.modes import going_on, untrained
 from ega_jax.modes.evaluate import evaluate
 from ega_jax.modes.report import leave as leave_report
 from ega_jax.runtime import devices, distributed, files, lock, memory
-from ega_jax.runtime.checkpoints import Checkpoints, exist, find, restore
+from ega_jax.runtime.checkpoints import Checkpoints, find, restore
 from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError
 from ega_jax.runtime.nested import flatten
@@ -77,7 +79,7 @@ def train(
     began = time.monotonic()
     check(config, Placement().num_devices)
     if config.steps == 0:
-        return _without_steps(config, workdir)
+        return _without_steps(config, workdir, checkpoint)
     with lock.only_one(workdir), remember_loss(workdir):
         trainer = Trainer(config, workdir, checkpoint)
         with (
@@ -87,13 +89,15 @@ def train(
             state = trainer.start(saved)
             state = trainer.loop(state, saved, writer)
             saved.wait()  # no results of a run whose checkpoint could not be written
-            return trainer.finish(state, saved, writer, began)
+            with distributed.stop_signal() as told_to_stop:
+                trainer.evaluator.before_batch = trainer.stop_if(told_to_stop)
+                return trainer.finish(state, saved, writer, began)
 
 
-def _without_steps(config: ml_collections.ConfigDict, workdir: str) -> dict:
+def _without_steps(config: ml_collections.ConfigDict, workdir: str, checkpoint: str | None) -> dict:
     """Writes the checkpoint of a run of no steps, and evaluates it if there are data."""
-    if config.data.name == "creatures" or config.data.root:
-        return evaluate(config, workdir)
+    if config.data.name == "creatures" or config.data.root or checkpoint is not None:
+        return evaluate(config, workdir, checkpoint=checkpoint)
     untrained.ensure(config, workdir)
     results = {"config": config.to_dict(), "step": 0, "device": devices.describe()}
     if distributed.is_lead():
@@ -112,9 +116,9 @@ class Trainer:
         self.placement = Placement()
         self.device = devices.describe()
         self.workdir = epath.Path(workdir)
-        self.going_on_from = self.known = None
-        if checkpoint is not None or exist(workdir):
-            self.going_on_from = find(workdir, checkpoint or "last")
+        self.known, self.checkpoint = None, checkpoint
+        self.going_on_from = going_on.starting_point(workdir, checkpoint)
+        if self.going_on_from is not None:
             config = self._settle(config)
         check(config, self.placement.num_devices)
         left_out = None
@@ -140,7 +144,8 @@ class Trainer:
         facts = DataFacts(len(names), len(self.source), names)
         self.config = config = batch_size.settle(config, facts, self.placement)
         self.total_steps = build.total_steps(config, len(self.source))
-        self._warn_of_another_length()
+        if self.known is not None:
+            going_on.warn_of_another_length(self.known, config, len(self.source))
         self.schedule = build.schedule(config, len(self.source))
         self.model = model = build.model(config, self.source.num_classes)
         tx = build.optimizer(config, self.schedule)
@@ -162,26 +167,6 @@ class Trainer:
         for change in store.changes(self.known, config):
             logger.info("Going on with config.%s.", change)
         return config
-
-    def _warn_of_another_length(self) -> None:
-        """Says what a longer or shorter run does to what depends on the length."""
-        if self.known is None:
-            return
-        before = build.total_steps(self.known, len(self.source))
-        of_length = []
-        if self.config.optimizer.schedule in ("cosine", "polynomial"):
-            of_length.append("the learning rate")
-        if build.entropy_share(self.config, len(self.source)) is not None:
-            of_length.append("the weight of the entropies")
-        if before != self.total_steps and of_length:
-            logger.warning(
-                "The run was to have %d steps and is to have %d: from here on %s will be as in a "
-                "run of %d, in which the steps so far would have been others.",
-                before,
-                self.total_steps,
-                " and ".join(of_length),
-                self.total_steps,
-            )
 
     def checkpoints(self) -> Checkpoints:
         """Opens the checkpoints of the run."""
@@ -211,6 +196,7 @@ class Trainer:
         else:
             state = self.restore(self.going_on_from)
             saved.set_aside_after(int(state.step))
+            going_on.remember(self.workdir, self.checkpoint, int(state.step))
             logger.info("Going on from step %d (%s).", int(state.step), self.going_on_from)
             if self.config.model.pretrained:
                 logger.info("%s is not read again.", self.config.model.pretrained)
@@ -247,7 +233,8 @@ class Trainer:
     def loop(self, state: steps.TrainState, saved: Checkpoints, writer: Any) -> steps.TrainState:
         """Runs the remaining steps; the state it returns is saved."""
         config, first = self.config, int(state.step)
-        eval_every = round(config.eval.every_epochs * len(self.source) / config.batch_size)
+        often = config.eval.every_epochs * len(self.source) / config.batch_size
+        eval_every = max(1, round(often)) if often > 0 else 0
 
         def due(step: int) -> bool:
             """Says whether the validation split is scored after a step, but for the last one."""
@@ -313,6 +300,20 @@ class Trainer:
                         look(step, state)
         self.images_per_second = progress.overall()
         return state
+
+    def stop_if(self, told_to_stop: Callable[[int], bool]) -> Callable[[], None]:
+        """Makes a function, to be called again and again, that ends the program if it is told to.
+
+        The state is saved; the batches of the evaluation count as further steps.
+        """
+        numbers = itertools.count(self.total_steps + 1)
+
+        def look() -> None:
+            if told_to_stop(next(numbers)):
+                logger.info("Told to stop: the same command evaluates the run.")
+                raise SystemExit(STOPPED)
+
+        return look
 
     def _when_memory_is_short(self) -> str:
         config = self.config

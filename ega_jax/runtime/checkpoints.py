@@ -2,9 +2,9 @@
 
 Layout below the workdir: `checkpoints/last/<step>` (the newest few), `checkpoints/best/<step>` (the
 best on validation localization, one). Beside the state each checkpoint holds a manifest: its step,
-what run it is of, and shape, type and checksum of every array. Orbax writes aside and renames, so a
-killed run leaves no half checkpoint; but it restores an array with a flipped bit without a word,
-hence the checksums.
+what run it is of, and shape, type and checksum of every array. Orbax writes aside and renames, or
+in a bucket says at the end that a folder is whole, so what a killed run was writing is not taken
+for a checkpoint; but it restores an array with a flipped bit without a word, hence the checksums.
 """
 
 import hashlib
@@ -330,7 +330,19 @@ def _damaged(path: epath.Path, reason: str) -> str:
 def _steps(folder: epath.Path) -> list[int]:
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and _is_whole(p))
+
+
+def _is_whole(path: epath.Path) -> bool:
+    """Says whether orbax has ended writing; on a disk a name without a suffix says so."""
+    if not _in_bucket(path) or ocp.utils.is_checkpoint_finalized(path):
+        return True
+    about = path / "_CHECKPOINT_METADATA"  # one copied from a disk has the time in it, too
+    return about.exists() and bool(json.loads(about.read_text()).get("commit_timestamp_nsecs"))
+
+
+def _in_bucket(path: epath.Path) -> bool:
+    return "://" in str(path)
 
 
 def _choices(folder: epath.Path, besides: epath.Path | None = None) -> str:

@@ -11,6 +11,7 @@ from ega_jax.data.creatures.source import creatures
 from ega_jax.data.source import Source, array_loader
 from ega_jax.evaluation import drawing
 from ega_jax.modes import inspect
+from tests.helpers.runs import tiny
 
 SIZE = 32
 
@@ -110,3 +111,14 @@ def test_creatures_are_a_fair_task(split):
     source = creatures(split, num_images=300)
     assert inspect.score_masks(source, grid=8, map_size=64)["corloc_fixed"] >= 95
     assert inspect.best_centred_box(source, map_size=64)["corloc"] <= 30
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "stride", "side"),
+    [("alexnet", 227, 16, 11), ("vgg16", 224, 16, 14), ("resnet50", 200, 16, 13)],
+)
+def test_masks_are_drawn_on_the_grid_of_the_network(model, size, stride, side):
+    config = tiny("cam")
+    config.model.name, config.model.feature_stride, config.model.width = model, stride, 1 / 64
+    config.data.crop_size = size
+    assert inspect._map_side(config, squares([(8, 8)])) == side

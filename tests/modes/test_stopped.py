@@ -42,6 +42,33 @@ def test_what_is_validated_was_saved_and_is_validated_again_if_the_run_was_kille
     assert found == ["5", "5"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_in_the_last_evaluation(tiny_run, tmp_path, monkeypatch, number):
+    """All is saved by then; the same command evaluates the run."""
+    workdir, results = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    asked = train.Trainer.stop_if
+
+    def tell(trainer, told_to_stop):
+        look, calls = asked(trainer, told_to_stop), []
+
+        def then():
+            calls.append(signal.raise_signal(number) if len(calls) == 1 else None)
+            look()
+
+        return then
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
+        patched.setattr(train.Trainer, "stop_if", tell)
+        train.train(tiny(), str(tmp_path / "run"))
+    assert end.value.code == train.STOPPED
+    assert not (tmp_path / "run" / "results.json").exists()
+    again = train.train(tiny(), str(tmp_path / "run"))
+    assert again["test"] == results["test"] and again["step"] == results["step"]
+
+
 # Stopped and killed while the entropies are setting in.
 LONGER = TINY | {
     "steps": 24,

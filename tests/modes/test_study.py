@@ -112,6 +112,7 @@ def test_a_trial_that_was_lost_elsewhere_has_lost(tmp_path, monkeypatch):
         ({"seeds": ["²"]}, StudyError, "--seeds=²: seeds are whole numbers"),
         ({"given": ["--config.seed=3"]}, StudyError, "seed is what the study's seeds are for"),
         ({"given": ["--config.ega.epsilon=many"]}, ConfigError, "config.ega.epsilon=many"),
+        ({"given": ["--config.epochs=9"]}, StudyError, r"epochs does nothing beside config.steps"),
     ],
 )
 def test_refuses_at_once(study, tmp_path, arguments, error, message):

@@ -64,6 +64,14 @@ def test_training_evaluates_what_was_drawn(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_checkpoint_that_is_asked_for_is_the_one_that_is_scored(tmp_path):
+    """Not the network of the run of no steps."""
+    with pytest.raises(checkpoints.CheckpointError, match="no checkpoint '/nowhere'"):
+        train.train(no_steps(), str(tmp_path), checkpoint="/nowhere")
+    assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.slow
 def test_it_is_what_training_begins_with(tmp_path):
     """The same weights, drawn from the same seed, as the first checkpoint of a longer run has."""
     train.train(no_steps(), str(tmp_path / "none"))
