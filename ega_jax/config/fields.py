@@ -29,7 +29,7 @@ PAPER = {
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns EGA with its defaults, which docs/method.md compares with the paper; but for the data."""
+    """Returns EGA with its defaults but for the data; docs/method.md has what the paper says."""
     config = ml_collections.ConfigDict()
 
     config.seed = 0  # of weights, batches, augmentation, attacks
