@@ -67,7 +67,7 @@ def find_objects(
     for i in reversed(range(len(contours))):
         cv2.drawContours(parts, contours, i, i + 1, cv2.FILLED)
     parts *= foreground
-    boxes = np.array([cv2.boundingRect(one) for one in contours], np.int64)
+    boxes = np.array([cv2.boundingRect(one) for one in contours], np.int64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     peaks = np.array([score_map[parts == i + 1].max() for i in range(len(boxes))])
     sizes = np.tile(np.array(image_size), (len(boxes), 1))

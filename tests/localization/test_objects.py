@@ -56,6 +56,12 @@ def test_nothing_is_no_object():
     assert boxes.shape == (0, 4) and peaks.shape == (0,) and not parts.any()
 
 
+def test_no_object_is_asked_for():
+    """As where a picture is taken for one of a class without an object."""
+    boxes, parts, peaks = localization.find_objects(two_objects(), 0.5, (8, 8), max_objects=0)
+    assert boxes.shape == (0, 4) and peaks.shape == (0,) and not parts.any()
+
+
 def test_a_threshold_of_the_map_itself_parts_two_levels():
     score_map = np.zeros((20, 20))
     score_map[5:12, 5:12] = 0.8
