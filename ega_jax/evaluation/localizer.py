@@ -44,7 +44,8 @@ class Localization:
       class_name: its name.
       score: the network's probability of the class, in [0, 1].
       boxes: `[N, 4]` int64, x0, y0, x1, y1 in pixels of the picture, the largest object first; none
-        where the class is one without an object (`data.background_classes`).
+        where the class is one without an object (`data.background_classes`), or nothing is above
+        the threshold.
       score_map: `[S, S]` float64 in [0, 1], over the whole picture whatever its shape.
       threshold: at which the boxes are cut out of the map.
       confidences: `[N]` float64 in [0, 1], of the boxes: the class's score times the highest value

@@ -27,9 +27,10 @@ def predict(
     """Finds the classes and boxes of pictures.
 
     Writes into the workdir `predictions.json` (`image_id`, `class`, `class_name`, `score` in
-    [0, 1], `box` xyxy in pixels of the picture or null for a class without an object, `threshold`;
-    what was skipped, and which files were no pictures), and `predictions/<image id>.png`, with heat
-    map and boxes; if asked for, `maps/<image id>.png` and `masks/<image id>.png` too.
+    [0, 1], `box` xyxy in pixels of the picture, or null for a class without an object and where
+    nothing is above the threshold, `threshold`; what was skipped, and which files were no
+    pictures), and `predictions/<image id>.png`, with heat map and boxes; if asked for,
+    `maps/<image id>.png` and `masks/<image id>.png` too.
 
     Args:
       config: of the run that trained the model, but for the fields of `store.FREE`.
@@ -117,7 +118,7 @@ class _Waiting:
 def _entries(image_id: str, found: Localization) -> list[dict]:
     """Returns what `predictions.json` says of a class in a picture: an entry for each box.
 
-    A class without an object has one entry, whose box is None.
+    Where there is no box there is one entry, whose box is None.
     """
     return [
         {

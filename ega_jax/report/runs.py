@@ -73,6 +73,11 @@ def read_run(workdir: str | os.PathLike, name: str = "") -> Reported:
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}); --mode=eval writes it anew") from error
     split = next((name for name in reversed(NAMES.values()) if name in results), None)
+    if split is None:
+        raise ConfigError(
+            f"{path} has no figures of a split that was scored; --mode=eval or --mode=score writes "
+            "them"
+        )
     classes = folder / f"per_class_{split}.csv"
     rows = list(csv.DictReader(io.StringIO(classes.read_text()))) if classes.exists() else []
     name = name or os.path.basename(os.path.abspath(os.fspath(workdir)))

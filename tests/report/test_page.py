@@ -150,6 +150,10 @@ def test_runs_of_other_images_are_refused(run, tmp_path):
 def test_what_is_missing_is_said(run, tmp_path, monkeypatch, caplog):
     with pytest.raises(ConfigError, match="no results.json.*--mode=eval"):
         mode.report(str(tmp_path / "nowhere"))
+    (tmp_path / "centre").mkdir()
+    (tmp_path / "centre" / "results.json").write_text('{"config": {}, "box_in_the_middle": {}}')
+    with pytest.raises(ConfigError, match="has no figures of a split that was scored; --mode=eval"):
+        mode.report(str(tmp_path / "centre"))
     monkeypatch.setattr(page, "available", lambda: False)
     with pytest.raises(ConfigError, match="needs Jinja2: pip install jinja2"):
         mode.report(str(run))
