@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -157,6 +158,24 @@ def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(trainer.restore(path).params))
     assert not (tmp_path / "results.json").exists()
     assert "ce_clean" in (tmp_path / progress.LOST).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("every", "expected"), [(0.01, [1, 2]), (2.0, []), (0.0, [])])
+def test_often_is_not_never(tmp_path, monkeypatch, every, expected):
+    """Less than a step apart is after every step; the last one is validated when all is done."""
+    trainer = train.Trainer(tiny(**{"eval.every_epochs": every, "steps": 3}), str(tmp_path))
+    looked = []
+
+    def validate(state, *others):
+        looked.append(int(state.step))
+        return types.SimpleNamespace(figures=lambda threshold: {})
+
+    monkeypatch.setattr(trainer, "validate", validate)
+    monkeypatch.setattr(train, "inversion", lambda figures: "")
+    with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
+        trainer.loop(trainer.start(saved), saved, metric_writers.MultiWriter([]))
+    assert looked == expected
 
 
 @pytest.mark.slow
