@@ -89,13 +89,15 @@ case "$verb" in
         break
       fi
       # Whatever fails, as the network may have been away, is tried again at the next look.
-      if ! now=$(state 2>&1); then
-        case "$now" in
-          *NOT_FOUND*) ask || true ;; # given back, but not asked for again yet
-        esac
+      said=$(mktemp)
+      if ! now=$(state 2>"$said"); then
+        if grep -q NOT_FOUND "$said"; then
+          ask || true # given back, but not asked for again yet
+        fi
+        rm "$said"
         continue
       fi
-      now=${now##*$'\n'}
+      rm "$said"
       echo "$(date +%H:%M) $now"
       if [ "$now" = SUSPENDED ] || [ "$now" = FAILED ]; then
         if delete; then

@@ -1,6 +1,7 @@
 """The threshold at which a run's validation split says to cut boxes out of its maps."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ _READ_BY = (
     *("method", "reader", "ccam", "eval.map_size"),
     *("predict.size", "predict.scales", "predict.flip", "predict.tiles"),
 )
+_SIZES = ("predict.size", "eval.map_size")  # None: that of the one before, data.crop_size at last
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +51,24 @@ def validated_threshold(
         workdir,
         ", ".join(f"{name} {then[name]!r} there, {now[name]!r} here" for name in changed),
         workdir,
-        " ".join(f"--config.{name}={now[name]}" for name in changed),
+        shlex.join(f"--config.{name}={_typed(now[name])}" for name in changed),
     )
     return None
 
 
 def _read_by(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of a config that maps depend on, by their dotted names."""
+    every = flatten(values, ".")
+    size = every.get("data.crop_size")
+    for name in _SIZES:
+        if name in every:
+            size = every[name] = every[name] or size
     return {
         name: list(value) if isinstance(value, tuple) else value  # as JSON has them
-        for name, value in flatten(values, ".").items()
+        for name, value in every.items()
         if any(f"{name}.".startswith(f"{one}.") for one in _READ_BY)
     }
+
+
+def _typed(value: Any) -> str:
+    return f"({','.join(map(str, value))},)" if isinstance(value, list) else str(value)

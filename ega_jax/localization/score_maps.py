@@ -53,7 +53,7 @@ def score_map(cam: np.ndarray, size: int = 224) -> np.ndarray:
       ValueError: the map is not two-dimensional or is empty.
     """
     resized = resize_map(cam, size)
-    if not np.isfinite(resized).all() or np.ptp(cam) == 0:
+    if not np.isfinite(resized).all() or np.ptp(np.asarray(cam, np.float64)) == 0:
         return np.zeros_like(resized)
     resized -= resized.min()
     highest = resized.max()

@@ -9,7 +9,7 @@ from etils import epath
 
 from ega_jax.config import build
 from ega_jax.runtime import distributed, files
-from ega_jax.runtime.checkpoints import exist, find, step_of
+from ega_jax.runtime.checkpoints import CheckpointError, exist, find, step_of
 
 _FILE = "went_on_from.json"  # in the workdir: what was asked for, and its step
 
@@ -35,7 +35,7 @@ def starting_point(workdir: str | os.PathLike, checkpoint: str | None) -> epath.
     if checkpoint is not None and path.exists():
         before = json.loads(path.read_text())
         last = find(workdir, "last")
-        if before["checkpoint"] == checkpoint and step_of(last) > before["step"]:
+        if before["checkpoint"] == checkpoint and _step_of(last) > before["step"]:
             logger.info(
                 "The run went on from --checkpoint=%s before, and has saved since; remove %s to go "
                 "back there once more.",
@@ -44,6 +44,14 @@ def starting_point(workdir: str | os.PathLike, checkpoint: str | None) -> epath.
             )
             return last
     return find(workdir, checkpoint or "last")
+
+
+def _step_of(checkpoint: epath.Path) -> int:
+    """Returns the step of a checkpoint; -1 if it is damaged, for which another one is asked for."""
+    try:
+        return step_of(checkpoint)
+    except CheckpointError:
+        return -1
 
 
 def remember(workdir: str | os.PathLike, checkpoint: str | None, step: int) -> None:

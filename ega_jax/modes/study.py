@@ -115,7 +115,8 @@ class _Work:
             search.chosen(plan, row, folder)  # a setting of another search is refused
         for run in [*self.trials()[:1], *self.runs({row.name: {} for row in self.rows})]:
             config = run.config()  # what is wrong with a recipe or a field is said at once
-            if "epochs" in given_fields(self.given) and config.steps is not None:
+            names = given_fields(self.given)
+            if "epochs" in names and "steps" not in names and config.steps is not None:
                 raise StudyError(
                     f"config.epochs does nothing beside config.steps={config.steps} of "
                     f"{run.name}; say config.steps"
@@ -199,6 +200,11 @@ class _Work:
         return lines
 
 
+# Of the fields that a run keeps, those in which the seeds of a row may differ; files lie elsewhere
+# on another machine, and memory may choose another batch there.
+_OF_A_SEED = ("seed", "model.pretrained", "batch_size")
+
+
 def finished_of(folder: pathlib.Path) -> tuple[Study, dict[str, dict[int, pathlib.Path]]]:
     """Returns a study and, by row and seed, the folders of runs that have results, copied or not.
 
@@ -228,9 +234,17 @@ def _require_alike(row: Row, places: Sequence[pathlib.Path]) -> None:
     configs = [store.parse(x.get("config"), place) for x, place in zip(every, places, strict=True)]
     remedy = "evaluate both alike (--mode=eval), or move one away"
     for place, results, config in zip(places, every, configs, strict=True):
-        trained = store.fixed_changes(configs[0], config)
-        trained = [change for change in trained if not change.startswith("seed: ")]
-        if differ := trained + differences(configs[0], config, moved=True):
+        trained = [
+            change
+            for change in store.fixed_changes(configs[0], config)
+            if change.partition(":")[0] not in _OF_A_SEED
+        ]
+        if trained:
+            raise StudyError(
+                f"{place} was trained otherwise than {places[0]}: {'; '.join(trained)}; move one "
+                "away"
+            )
+        if differ := differences(configs[0], config, moved=True):
             raise StudyError(
                 f"{place} has results of other fields than {places[0]}: {'; '.join(differ)}; "
                 f"{remedy}"

@@ -119,9 +119,19 @@ def choose(
 
 
 def lost(runs: Sequence[Run], folder: pathlib.Path) -> dict[str, str]:
-    """Returns by name what those runs said that ended since their loss was not finite."""
-    found = {run.name: folder / run.name / LOST for run in runs}
-    return {name: path.read_text().strip() for name, path in found.items() if path.exists()}
+    """Returns by name what those runs said that ended since their loss was not finite.
+
+    A run that would be another one now, with other fields, has not.
+    """
+    told = {}
+    for run in runs:
+        place = folder / run.name
+        if not (place / LOST).exists():
+            continue
+        if store.exists(place) and store.fixed_changes(store.load(place), run.config()):
+            continue
+        told[run.name] = f"{(place / LOST).read_text().strip()} (said in {place / LOST})"
+    return told
 
 
 def _selection(folder: pathlib.Path) -> float:

@@ -59,9 +59,15 @@ def test_not_that_of_other_views(workdir, caplog):
     folder = workdir(FOUND, **{"predict.scales": (1.0, 2.0), "predict.flip": True})
     assert validated_threshold(tiny(**{"predict.scales": (1.0, 2.0)}), folder) is None
     assert "(predict.flip True there, False here) and is not used" in caplog.text
+    assert validated_threshold(tiny(), folder) is None
+    assert "--config.predict.flip=False '--config.predict.scales=(1.0,)'` finds" in caplog.text
     same = tiny(**{"predict.scales": (1.0, 2.0), "predict.flip": True})
     assert validated_threshold(same, folder) == 0.37
     assert validated_threshold(tiny(**{"eval.map_size": 20}), workdir(FOUND)) is None
+    assert "--config.eval.map_size=20` finds another" in caplog.text
+    caplog.clear()
+    assert validated_threshold(tiny(**{"predict.size": 32, "eval.map_size": 32}), workdir(FOUND))
+    assert not caplog.text  # 32 pixels are what it has by itself
 
 
 def test_damaged_results_are_named(workdir):

@@ -92,7 +92,7 @@ number() {{ grep -c "$1" {tmp_path}/calls; }}
 case "$*" in
   "storage cat"*) [ "$(number 'storage cat')" -ge 5 ] && echo {code} || exit 1 ;;
   *describe*) case "$(number describe)" in
-    1) echo SUSPENDED ;; 2) echo 503 >&2; exit 1 ;;
+    1) echo SUSPENDED; echo updates are available >&2 ;; 2) echo 503 >&2; exit 1 ;;
     3) echo NOT_FOUND: no run1 >&2; exit 1 ;; 4) echo ACTIVE ;; esac ;;
   *" create "*) [ "$(number ' create ')" -ne 2 ] || exit 1 ;;
   *" delete "*) [ "$(number ' delete ')" -ne 2 ] || exit 1 ;;

@@ -39,6 +39,13 @@ def test_constant_map_gives_zeros(value):
         assert not localization.score_map(np.full((side, side), value), 28).any()
 
 
+def test_maps_of_any_type():
+    eye = np.eye(7)
+    expected = localization.score_map(eye, 28)
+    for kind in (bool, np.uint8, np.float16):
+        np.testing.assert_array_equal(localization.score_map(eye.astype(kind), 28), expected)
+
+
 def test_quantize_rounds_down():
     levels = localization.quantize(np.array([[0, 0.5, 0.99999, 1]]))
     assert levels.tolist() == [[0, 127, 254, 255]] and levels.dtype == np.uint8

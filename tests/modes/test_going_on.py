@@ -46,6 +46,8 @@ def test_the_same_command_goes_on_with_what_came_after_its_checkpoint(save, capl
     assert going_on.starting_point(workdir, "4").name == "7"
     assert "went on from --checkpoint=4 before, and has saved since; remove" in caplog.text
     assert going_on.starting_point(workdir, "2").name == "2"  # another one
+    (workdir / "checkpoints" / "last" / "7" / "manifest" / "metadata").write_text("{")
+    assert going_on.starting_point(workdir, "4").name == "4"  # what is asked for where 7 is damaged
     (workdir / "went_on_from.json").unlink()
     assert going_on.starting_point(workdir, "4").name == "4"
 

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from ega_jax.config import store
 from ega_jax.evaluation import score_files
 from ega_jax.modes import study as mode
 from ega_jax.runtime.distributed import STOPPED
@@ -87,6 +88,13 @@ def test_a_trial_that_was_lost_elsewhere_has_lost(tmp_path, monkeypatch):
         (tmp_path / run.name / "not_finite.txt").write_text("step 3: ce_clean not finite; stopped")
     assert len(mode.commands(study, str(tmp_path))) == 6
     for row in ("cam", "ega"):
+        (tmp_path / row / "search" / "chosen.json").unlink()
+    other = dataclasses.replace(study, fields={"model.dtype": "bfloat16"})
+    store.save(tmp_path / lost.name, lost.config(), ["a"], {})
+    assert len(mode.search.lost([lost], tmp_path)) == 1
+    again = mode.search.trials(other, other.rows[0], tmp_path)[1]
+    assert again.name == lost.name and not mode.search.lost([again], tmp_path)  # another run
+    for row in ("cam", "ega"):
         shutil.rmtree(tmp_path / row / "search" / "0")
         (tmp_path / row / "search" / "chosen.json").unlink(missing_ok=True)
 
@@ -101,7 +109,7 @@ def test_a_trial_that_was_lost_elsewhere_has_lost(tmp_path, monkeypatch):
     text = (tmp_path / "study.md").read_text()
     for row in ("cam", "ega"):
         assert f"| {row}/search/0 | error: full |" in text
-        assert f"| {row}/search/1 | step 3: ce_clean not finite; stopped |" in text
+        assert f"| {row}/search/1 | step 3: ce_clean not finite; stopped (said in " in text
 
 
 @pytest.mark.parametrize(
@@ -257,7 +265,7 @@ def test_seeds_that_were_trained_otherwise_are_not_averaged(study, copied):
     assert mode.study(everywhere, str(copied), jobs=0, given=given) == 0
     assert mode.study(None, str(copied)) == 0
     evaluated(copied / "cam" / "1", optimizer__learning_rate=1.25)
-    message = r"cam/1 has results of other fields than .*cam/0: optimizer.learning_rate: .* -> 1.25"
+    message = r"cam/1 was trained otherwise than .*cam/0: optimizer.learning_rate: .* -> 1.25; move"
     with pytest.raises(StudyError, match=message):
         mode.study(None, str(copied))
 

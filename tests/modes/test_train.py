@@ -161,6 +161,16 @@ def test_non_finite_loss_stops_names_the_terms_and_keeps_the_last_good_state(tmp
 
 
 @pytest.mark.slow
+def test_class_folders_alone_are_enough_to_train(tmp_path):
+    """Without anything to validate or test with."""
+    fields = {"data.val_images": 0, "data.test_images": 0, "steps": 1}
+    results = train.train(tiny("cam", **fields), str(tmp_path))
+    assert results["step"] == 1 and not {"validation", "test"} & results.keys()
+    assert (tmp_path / "results.json").exists()
+    assert (tmp_path / "report.html").exists() == available()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "expected"), [(0.01, [1, 2]), (2.0, []), (0.0, [])])
 def test_often_is_not_never(tmp_path, monkeypatch, every, expected):
     """Less than a step apart is after every step; the last one is validated when all is done."""

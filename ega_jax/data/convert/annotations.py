@@ -94,15 +94,15 @@ def read_size(width: float | str | None, height: float | str | None) -> Size | N
     """Reads the size that an annotation is for, `640.0` as well as `640`; None if there is none.
 
     Raises:
-      DataError: it is not of whole numbers; 0 stands for an unknown one.
+      DataError: it is not of whole numbers; 0 and what is below stand for an unknown one.
     """
     try:
         sides = float(width or 0), float(height or 0)
     except (TypeError, ValueError):
-        sides = -1.0, -1.0
-    if not all(side >= 0 and side.is_integer() for side in sides):
+        sides = math.nan, math.nan
+    if not all(side.is_integer() for side in sides):
         raise DataError(f"size {width!r} x {height!r} is not of whole numbers")
-    return (int(sides[0]), int(sides[1])) if all(sides) else None
+    return (int(sides[0]), int(sides[1])) if min(sides) > 0 else None
 
 
 def usable_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -64,12 +64,15 @@ def _picture(
             root = xml.etree.ElementTree.fromstring(file.read())
         objects = tuple(map(_object, root.findall("object")))
         sides = [root.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
-        size = read_size(*sides)
     except (OSError, xml.etree.ElementTree.ParseError, TypeError, ValueError, LookupError) as error:
         raise DataError(
             f"{path} is no annotation with object/name and object/bndbox/{', '.join(_SIDES)} "
             f"({error}); correct or remove it"
         ) from error
+    try:
+        size = read_size(*sides)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; correct or remove it") from error
     named = os.path.join(os.path.dirname(stem), os.path.basename(root.findtext("filename") or ""))
     if os.path.basename(named) and os.path.isfile(os.path.join(images, named)):
         file = named

@@ -236,8 +236,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--name", required=True, help="of the data set")
     arguments = vars(parser.parse_args(argv))
+    fields = {name: arguments[name] for name in ("mask_values", "background_classes")}
     arguments["background"] = words(arguments.pop("background_classes"))
-    return run_command(lambda: build(**arguments))
+    more = [f"--config.data.{k}={v}" for k, v in fields.items() if v not in ("", BINARY)]
+    return run_command(lambda: build(**arguments), more)
 
 
 if __name__ == "__main__":

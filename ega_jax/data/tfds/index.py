@@ -317,11 +317,12 @@ def _row(place: int, record: bytes, kind: Kind) -> tuple:
     return place, len(record), name, header, annotation
 
 
-def run_command(make: Callable[[], str | os.PathLike]) -> int:
+def run_command(make: Callable[[], str | os.PathLike], more: Sequence[str] = ()) -> int:
     """Runs a command that makes a data set ready, and says what runs need to be told to read it.
 
     Args:
       make: does the work; returns the folder of the data set with its version.
+      more: flags that runs need besides.
 
     Returns:
       The exit code: 1, with the reason on standard error, if the data cannot be used.
@@ -332,7 +333,8 @@ def run_command(make: Callable[[], str | os.PathLike]) -> int:
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"  --config.data.name=tfds {shlex.quote(f'--config.data.root={directory}')}")
+    flags = ["--config.data.name=tfds", f"--config.data.root={directory}", *more]
+    print(f"  {shlex.join(flags)}")
     return 0
 
 

@@ -262,7 +262,7 @@ def test_sizes_with_a_point_are_sizes(data, kind, capsys):
     exif[0x0112] = 6
     Image.new("RGB", (40, 30)).save(data / "images" / "a" / "1.jpg", exif=exif)
     change(data / "coco.json", lambda c: c["images"][0].update(width=40.0, height=30.0))
-    change(data / "coco.json", lambda c: c["images"][1].update(width=0, height=None))
+    change(data / "coco.json", lambda c: c["images"][1].update(width=-1, height=None))
     xml = data / "xml" / "a" / "1.xml"
     write(xml, xml.read_text().replace(">40<", ">40.0<").replace(">30<", "> 30.0 <"))
     assert main(arguments(data, kind)) == 0
@@ -339,6 +339,12 @@ def test_bad_coco(data, changed, message, capsys):
     [
         ("coco", "coco.json", "{", "coco.json cannot be read as JSON"),
         ("coco", "coco.json", "[]", "has no list 'images'"),
+        (
+            "voc",
+            "xml/a/1.xml",
+            "<a><size><width>wide</width><height>9</height></size></a>",
+            "a/1.xml: size 'wide' x '9' is not of whole numbers; correct or remove it",
+        ),
         ("voc", "xml/a/1.xml", "<annotation>", "a/1.xml is no annotation with object/name"),
         ("voc", "xml/a/1.xml", "<a><object><name>x</name></object></a>", "is no annotation with"),
         ("yolo", "labels/a/1.txt", "0 .5 .5 .2", "a/1.txt, line 1: 3 numbers behind the class"),

@@ -139,6 +139,18 @@ def test_trimaps_and_classes_without_an_object(small, tmp_path):
     assert foreground.sum() < 0.05 * foreground.size  # and not the background
 
 
+def test_the_command_says_what_runs_have_to_be_told(monkeypatch, capsys):
+    asked = {}
+    monkeypatch.setattr(tfds_builder, "build", lambda **given: asked.update(given) or "OUT/a/1.0.0")
+    places = ["--root=a", "--metadata=b", "--out=OUT", "--name=a"]
+    assert tfds_builder.main([*places, "--mask-values=trimap", "--background-classes=c,d"]) == 0
+    assert asked["background"] == ("c", "d") and asked["mask_values"] == "trimap"
+    said = capsys.readouterr().out
+    assert "--config.data.mask_values=trimap --config.data.background_classes=c,d" in said
+    assert tfds_builder.main(places) == 0
+    assert capsys.readouterr().out.endswith("--config.data.root=OUT/a/1.0.0\n")
+
+
 def test_commas_are_refused(tmp_path):
     write(tmp_path / "tree", {"cat/a,b.jpg": picture((9, 9))})
     with pytest.raises(DataError, match=r"'cat/a,b.jpg' has a comma in its name"):
