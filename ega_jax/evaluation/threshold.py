@@ -11,11 +11,10 @@ from etils import epath
 from ega_jax.config import store
 from ega_jax.runtime.nested import flatten
 
-# Of the config: what maps depend on, of the same network and images.
-_READ_BY = (
-    *("method", "reader", "ccam", "eval.map_size"),
-    *("predict.size", "predict.scales", "predict.flip", "predict.tiles"),
-)
+# Of the config, what maps depend on, of the same network and images: how they are read off it, and
+# the views that it is given.
+_READ_BY = ("method", "reader", "ccam")
+_VIEWS = (*("eval.map_size", "predict.size", "predict.scales", "predict.flip", "predict.tiles"),)
 _SIZES = ("predict.size", "eval.map_size")  # None: that of the one before, data.crop_size at last
 
 logger = logging.getLogger(__name__)
@@ -26,8 +25,8 @@ def validated_threshold(
 ) -> float | None:
     """Returns the threshold asked for, else the one found on validation; None if there is neither.
 
-    What was found on maps that were read otherwise is no threshold for these: the log says so, and
-    the command that finds another.
+    What was found on maps that were read otherwise is no threshold for these, and what was found in
+    other views may not be the best: the log says so, and the command that finds another.
 
     Args:
       config: of the run.
@@ -45,15 +44,18 @@ def validated_threshold(
     changed = [name for name in now if name in then and now[name] != then[name]]
     if not changed:
         return oracle["threshold"]
+    in_views = all(name in _VIEWS for name in changed)
     logger.warning(
-        "the threshold in %s/results.json was found on maps that were read otherwise (%s) and is "
-        "not used: `--mode=eval --workdir=%s %s` finds another there, or set predict.threshold",
+        "the threshold in %s/results.json was found %s (%s) and is %s: `--mode=eval --workdir=%s "
+        "%s` finds another there, or set predict.threshold",
         workdir,
+        "in other views" if in_views else "on maps that were read otherwise",
         ", ".join(f"{name} {then[name]!r} there, {now[name]!r} here" for name in changed),
+        "used all the same" if in_views else "not used",
         workdir,
         shlex.join(f"--config.{name}={_typed(now[name])}" for name in changed),
     )
-    return None
+    return oracle["threshold"] if in_views else None
 
 
 def _read_by(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def _read_by(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value  # as JSON has them
         for name, value in every.items()
-        if any(f"{name}.".startswith(f"{one}.") for one in _READ_BY)
+        if any(f"{name}.".startswith(f"{one}.") for one in (*_READ_BY, *_VIEWS))
     }
 
 

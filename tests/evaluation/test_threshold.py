@@ -55,15 +55,20 @@ def test_not_that_of_another_method(workdir, caplog):
     assert "(method 'backprop' there, 'cam' here) and is not used" in caplog.text
 
 
-def test_not_that_of_other_views(workdir, caplog):
+def test_that_of_other_views_is_told_of(workdir, caplog):
+    """A guess that is nearer than none."""
     folder = workdir(FOUND, **{"predict.scales": (1.0, 2.0), "predict.flip": True})
-    assert validated_threshold(tiny(**{"predict.scales": (1.0, 2.0)}), folder) is None
-    assert "(predict.flip True there, False here) and is not used" in caplog.text
-    assert validated_threshold(tiny(), folder) is None
+    assert validated_threshold(tiny(**{"predict.scales": (1.0, 2.0)}), folder) == 0.37
+    assert "was found in other views (predict.flip True there, False here) and is u" in caplog.text
+    assert validated_threshold(tiny(), folder) == 0.37
     assert "--config.predict.flip=False '--config.predict.scales=(1.0,)'` finds" in caplog.text
+    both = tiny(**{"reader.name": "layer_cam", "predict.flip": True})
+    assert validated_threshold(both, folder) is None
+    caplog.clear()
     same = tiny(**{"predict.scales": (1.0, 2.0), "predict.flip": True})
     assert validated_threshold(same, folder) == 0.37
-    assert validated_threshold(tiny(**{"eval.map_size": 20}), workdir(FOUND)) is None
+    assert not caplog.text
+    assert validated_threshold(tiny(**{"eval.map_size": 20}), workdir(FOUND)) == 0.37
     assert "--config.eval.map_size=20` finds another" in caplog.text
     caplog.clear()
     assert validated_threshold(tiny(**{"predict.size": 32, "eval.map_size": 32}), workdir(FOUND))

@@ -23,7 +23,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ega_jax.config.fields import words
 from ega_jax.data.files import class_folders, folder, splits
 from ega_jax.data.files.headers import by_name, header_table, read_headers
 from ega_jax.data.files.masks import BINARY, VALUES, mask_paths
@@ -237,7 +236,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="of the data set")
     arguments = vars(parser.parse_args(argv))
     fields = {name: arguments[name] for name in ("mask_values", "background_classes")}
-    arguments["background"] = words(arguments.pop("background_classes"))
+    names = arguments.pop("background_classes").split(",")
+    arguments["background"] = tuple(filter(None, map(str.strip, names)))
     more = [f"--config.data.{k}={v}" for k, v in fields.items() if v not in ("", BINARY)]
     return run_command(lambda: build(**arguments), more)
 
