@@ -80,10 +80,8 @@ def settle(run: ConfigDict, given: ConfigDict, place: str | os.PathLike) -> Conf
       ConfigError: a field that is not free differs; names all of them, with both values.
     """
     if differences := _fixed_differences(run, given):
-        lines = "".join(
-            f"\n  config.{name}: the run has {old!r}, asked for is {new!r}"
-            for name, old, new in differences
-        )
+        said = "\n  config.{}: the run has {!r}, asked for is {!r}"
+        lines = "".join(said.format(*difference) for difference in differences)
         raise ConfigError(
             f"{place} is another run:{lines}\nLeave these fields as the run has them, or choose "
             "another --workdir."
@@ -109,10 +107,9 @@ def changes(run: ConfigDict, given: ConfigDict) -> list[str]:
 
 
 def _fixed_differences(run: ConfigDict, given: ConfigDict) -> list[tuple[str, Any, Any]]:
-    every = _differences(run, given)
     return [
         (name, old, new)
-        for name, old, new in every
+        for name, old, new in _differences(run, given)
         if not _is_free(name)
         and (name, new) != ("batch_size", AUTO)  # settled when a run begins
         and not (name == "method" and _trained_as(old) == _trained_as(new))
