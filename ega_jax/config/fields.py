@@ -214,9 +214,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.report.images = 200  # test images that can be looked at in it, 15 to 20 KB each
 
     config.log_every_steps = 50
-    config.profile = (
-        0  # steps recorded for the profiler, once in each process, from its eleventh on
-    )
+    config.profile = 0  # steps recorded for the profiler, from the eleventh of each process on
     return config.lock()
 
 

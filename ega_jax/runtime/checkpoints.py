@@ -338,7 +338,10 @@ def _is_whole(path: epath.Path) -> bool:
     if not _in_bucket(path) or ocp.utils.is_checkpoint_finalized(path):
         return True
     about = path / "_CHECKPOINT_METADATA"  # one copied from a disk has the time in it, too
-    return about.exists() and bool(json.loads(about.read_text()).get("commit_timestamp_nsecs"))
+    try:
+        return bool(json.loads(about.read_text()).get("commit_timestamp_nsecs"))
+    except (OSError, ValueError):  # not there yet, or half of it
+        return False
 
 
 def _in_bucket(path: epath.Path) -> bool:
