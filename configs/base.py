@@ -3,6 +3,6 @@
 They are part of the package so that a run can be read where there are no recipes.
 """
 
-from ega_jax.config.fields import PAPER, get_config
+from ega_jax.config.fields import get_config
 
-__all__ = ["PAPER", "get_config"]
+__all__ = ["get_config"]

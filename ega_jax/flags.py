@@ -210,7 +210,7 @@ def refuse_unread() -> None:
             )
 
 
-def refuse_another_length() -> None:
+def refuse_epochs_beside_steps() -> None:
     """Refuses `--config.epochs` where it would do nothing, as the config has steps."""
     given = command_line.field_names(sys.argv)
     if "epochs" in given and "steps" not in given and CONFIG.value.get("steps") is not None:

@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
 
 def _train() -> int:
     flags.require("config")
-    flags.refuse_another_length()
+    flags.refuse_epochs_beside_steps()
     from ega_jax.modes.train import train
 
     train(flags.CONFIG.value, _ready(), checkpoint=flags.CHECKPOINT.value)

@@ -14,7 +14,7 @@ RENAMED = {"cam.reader": "reader.name", "cam.layer": "reader.layer"}
 # its weights are constant, its cross entropies whole. This reading, setting in once the head has
 # learnt what to draw, with half of each cross entropy, is what helps on photographs
 # (docs/evidence.md). The quickstart, from scratch on drawings, has another one.
-PAPER = {
+EGA_DEFAULTS = {
     # Of each cross entropy where there are two. Eq. 8: 1, the released code: 0.5, their mean.
     "ce_weight": 0.5,
     "lambda_clean": 1.0,  # weight of the clean map's entropy
@@ -118,7 +118,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.ega.targeted = False  # attack towards a random class instead of away from the true one
     config.ega.attack_bn_mode = "eval"  # statistics in the attack: eval (running) or train (batch)
     config.ega.fast = False  # take the attack's gradient from the clean pass
-    config.ega.update(PAPER)
+    config.ega.update(EGA_DEFAULTS)
 
     config.has = ml_collections.ConfigDict()  # methods/has.py; defaults of the paper
     config.has.grid_sizes = (0, 16, 32, 44, 56)  # sides of hidden squares in pixels, drawn by image

@@ -48,11 +48,9 @@ def report_splits(
     intervals: dict[str, Any] = {}
     warnings: list[str] = []
     validation = scores.get("val")
-    box_threshold = mask_threshold = threshold
+    box_threshold, mask_threshold = threshold, _mask_threshold(validation, threshold)
     if validation is not None and validation.boxes is not None:
         box_threshold = validation.boxes.oracle()["threshold"]
-    if validation is not None and validation.pixels is not None:
-        mask_threshold = validation.pixels.best_iou_threshold()
     for split, name in NAMES.items():
         if split not in scores:
             continue
@@ -154,13 +152,18 @@ def report(
     )
     if "test" in sources:
         threshold = results["test"].get("val", {}).get("threshold", config.eval.threshold)
-        pixels = scores["val"].pixels if "val" in scores else None
-        of_masks = config.eval.threshold if pixels is None else pixels.best_iou_threshold()
+        of_masks = _mask_threshold(scores.get("val"), config.eval.threshold)
         for name, sheet in pictures(sources["test"], examples, threshold, of_masks).items():
             drawing.save_png(epath.Path(workdir) / "pictures" / f"{name}.png", sheet)
             if writer:
                 writer.write_images(step, {name: sheet[None]})
     return results
+
+
+def _mask_threshold(validation: Scores | None, fixed: float) -> float:
+    """Returns the threshold of masks that validation finds; a fixed one where it cannot."""
+    pixels = None if validation is None else validation.pixels
+    return fixed if pixels is None else pixels.best_iou_threshold()
 
 
 def maps_folder(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> epath.Path | None:

@@ -17,6 +17,17 @@ from ega_jax.evaluation.scores import Scores
 from ega_jax.runtime import files
 from ega_jax.runtime.errors import UserError
 
+# What reading a damaged `.npz` raises.
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 class ScoreFileError(UserError):
     """A file of scores is unreadable; names it."""
@@ -28,13 +39,6 @@ def save(path: str | os.PathLike, scores: Scores) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(path, buffer.getvalue())
-
-
-# What reading a damaged `.npz` raises.
-DAMAGED = (
-    *(OSError, ValueError, KeyError, EOFError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 def load(path: str | os.PathLike) -> Scores:

@@ -14,7 +14,7 @@ from ega_jax.runtime.nested import flatten
 # Of the config, what maps depend on, of the same network and images: how they are read off it, and
 # the views that it is given.
 _READ_BY = ("method", "reader", "ccam")
-_VIEWS = (*("eval.map_size", "predict.size", "predict.scales", "predict.flip", "predict.tiles"),)
+_VIEWS = ("eval.map_size", "predict.size", "predict.scales", "predict.flip", "predict.tiles")
 _SIZES = ("predict.size", "eval.map_size")  # None: that of the one before, data.crop_size at last
 
 logger = logging.getLogger(__name__)
