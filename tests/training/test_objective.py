@@ -9,97 +9,20 @@ import numpy as np
 import pytest
 
 from ega_jax.models.norm import AUX, MAIN
-from ega_jax.ops import losses
 from ega_jax.ops.attack import Attack
 from ega_jax.training.objective import Objective, rising
 from tests.helpers import tiny
-
-KEY = jax.random.key(3)
-ONE_STEP = Attack(epsilon=1, step_size=1, num_steps=1)
-PAPER = Objective(attack=ONE_STEP, entropy=tiny.entropy(1.0, 0.01), ce_weight=1.0)
-
-
-@functools.cache
-def compiled(ega, model):
-    return jax.jit(functools.partial(ega.loss_and_grads, model))
-
-
-def run(ega, model, batch, key=KEY, share=None):
-    """Returns gradients, sums and new state for the tiny network's parameters."""
-    state = tiny.variables(model)
-    return compiled(ega, model)(state.pop("params"), state, batch, key, share)
-
-
-def float_batch(size=tiny.BATCH, padded=0):
-    batch = tiny.batch(size=size, dtype=np.float32)
-    batch["mask"][size - padded :] = False
-    return batch
-
-
-def mean_cross_entropy(logits, labels, mask):
-    """The mean over the images that are no padding, by the definition of the softmax."""
-    p = jnp.exp(logits) / jnp.exp(logits).sum(axis=-1, keepdims=True)
-    return -jnp.sum(jnp.where(mask, jnp.log(p[jnp.arange(len(labels)), labels]), 0)) / mask.sum()
-
-
-def attack_plainly(ega, model, variables, batch, labels, mean_loss=mean_cross_entropy):
-    """Runs the attack of an objective as a Python loop over the auxiliary branch."""
-    train = ega.attack_bn_mode == "train"
-    clean, radius = batch["image"], np.float32(ega.attack.epsilon / 255)
-    direction = -1 if ega.attack.descend else 1
-
-    def loss(images):
-        (logits, _), _ = model.apply(variables, images, train=train, aux=True, mutable=[AUX])
-        return mean_loss(logits, labels, batch["mask"])
-
-    gradient = jax.grad(loss)
-    x = clean
-    for _ in range(ega.attack.num_steps):
-        x = x + direction * np.float32(ega.attack.step_size / 255) * np.sign(gradient(x))
-        x = np.clip(np.clip(x, clean - radius, clean + radius), 0, 1)
-    return x
-
-
-def equation_8(ega, model, variables, batch, adversarial, mean_loss=mean_cross_entropy):
-    """Returns Eq. 8's value, its gradient as a whole, and both branches' new statistics."""
-    statistics = {k: v for k, v in variables.items() if k != "params"}
-
-    def entropy(out):
-        values = losses.cam_entropy(
-            out["cams"],
-            batch["label"],
-            probability=ega.entropy.probability,
-            reduction=ega.entropy.reduction,
-        )
-        return jnp.sum(jnp.where(batch["mask"], values, 0)) / batch["mask"].sum()
-
-    def loss(params):
-        apply = functools.partial(model.apply, {"params": params, **statistics}, train=True)
-        (clean_logits, clean), main = apply(batch["image"], mutable=[MAIN])
-        (adv_logits, adv), aux = apply(adversarial, aux=True, mutable=[AUX])
-        value = mean_loss(clean_logits, batch["label"], batch["mask"])
-        value += mean_loss(adv_logits, batch["label"], batch["mask"])
-        value *= ega.ce_weight
-        if ega.entropy is not None:
-            value += ega.entropy.lambda_clean * entropy(clean)
-            value += ega.entropy.lambda_adv * entropy(adv)
-        return value, {**main, **aux}
-
-    (value, state), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-    return value, grads, state
-
-
-def assert_is_equation_8(ega, model, batch, adversarial):
-    grads, sums, state = run(ega, model, batch)
-    value, expected_grads, expected_state = equation_8(
-        ega, model, tiny.variables(model), batch, adversarial
-    )
-    np.testing.assert_allclose(sums["loss"] / sums["count"], value, rtol=1e-5)
-    tiny.assert_trees_close(grads, expected_grads, rtol=1e-4, atol=1e-5)
-    tiny.assert_trees_close(state, expected_state, rtol=1e-5)
-    moved = np.abs(adversarial - batch["image"]).max(axis=(1, 2, 3)) * 255
-    np.testing.assert_allclose(sums["perturbation"], moved[batch["mask"]].sum(), rtol=1e-4)
-    return grads, sums, state
+from tests.helpers.equation_8 import (
+    KEY,
+    ONE_STEP,
+    PAPER,
+    assert_is_equation_8,
+    attack_plainly,
+    equation_8,
+    float_batch,
+    mean_cross_entropy,
+    run,
+)
 
 
 @pytest.mark.slow
@@ -158,37 +81,6 @@ def test_a_share_of_the_entropies(share):
 )
 def test_entropies_that_set_in_late(start, rise, expected):
     np.testing.assert_array_equal(rising(start, rise)(jnp.arange(7)), expected)
-
-
-@pytest.mark.slow
-def test_targeted():
-    """Among two classes the other one is the target."""
-    ega = dataclasses.replace(PAPER, attack=Attack(2, 1, 3, descend=True), targeted=True)
-    model, batch = tiny.TinyNet(num_classes=2, dual=True), float_batch()
-    batch["label"] %= 2
-    variables = tiny.variables(model)
-    adversarial = attack_plainly(ega, model, variables, batch, 1 - batch["label"])
-    assert_is_equation_8(ega, model, batch, adversarial)
-
-
-@pytest.mark.slow
-def test_fast_takes_the_gradient_of_the_clean_pass():
-    """One step from the image up the whole clean objective, through the main branch."""
-    ega = dataclasses.replace(PAPER, fast=True)
-    model, batch = tiny.TinyNet(dual=True), float_batch(padded=1)
-    variables = tiny.variables(model)
-
-    @jax.grad
-    def gradient(images):
-        (logits, out), _ = model.apply(variables, images, train=True, mutable=[MAIN])
-        entropy = losses.cam_entropy(
-            out["cams"], batch["label"], probability="minmax", reduction="mean"
-        )
-        mean_entropy = jnp.sum(jnp.where(batch["mask"], entropy, 0)) / batch["mask"].sum()
-        return mean_cross_entropy(logits, batch["label"], batch["mask"]) + mean_entropy
-
-    stepped = batch["image"] + np.float32(1 / 255) * np.sign(gradient(batch["image"]))
-    assert_is_equation_8(ega, model, batch, np.clip(stepped, 0, 1))
 
 
 def test_cam_row_is_plain_cross_entropy():
@@ -269,30 +161,6 @@ def test_nothing_but_padding():
 
 
 @pytest.mark.slow
-def test_perturbation_is_the_radius():
-    model, batch = tiny.TinyNet(dual=True), float_batch(padded=2)
-    _, sums, _ = run(PAPER, model, batch)
-    np.testing.assert_allclose(sums["perturbation"] / sums["count"], 1.0, rtol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("source", ["dropout", "random start", "random target"])
-def test_the_key_decides(source):
-    model, ega = tiny.TinyNet(batch_norm=False), PAPER
-    if source == "dropout":
-        model, ega = tiny.TinyNet(batch_norm=False, dropout=0.5), Objective()
-    elif source == "random start":
-        ega = dataclasses.replace(ega, attack=Attack(4, 1, 1, random_start=True))
-    else:
-        ega = dataclasses.replace(ega, attack=Attack(4, 1, 1, descend=True), targeted=True)
-    batch = float_batch()
-    first, again, other = (
-        run(ega, model, batch, jax.random.key(seed))[1]["loss"] for seed in (0, 0, 1)
-    )
-    assert first == again != other
-
-
-@pytest.mark.slow
 def test_over_another_method():
     """Eq. 8 of CutMix's mixed loss, which the attack raises too, and of its images' entropy."""
     ega = dataclasses.replace(PAPER, method=tiny.method("cutmix"))
@@ -331,50 +199,6 @@ def test_weight_of_the_losses():
     _, sums, _ = run(alone, model, batch)
     expected = sums["ce_clean"] + sums["entropy_clean"]
     np.testing.assert_allclose(sums["loss_clean"], expected, rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_attack_on_scaled_images():
-    """The released code's ball: around (x - mean) / std, in units of std, cut to [0, 1] there."""
-    mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.25, 0.3])
-    scaling = (tuple(mean.tolist()), tuple(std.tolist()))
-    ega = Objective(attack=Attack(0.5 * 255, 0.1 * 255, 2), attack_scaling=scaling)
-    model, batch = tiny.TinyNet(dual=True), float_batch()
-    variables = tiny.variables(model)
-    scaled = (batch["image"] - mean) / std
-
-    @jax.jit
-    @jax.grad
-    def gradient(x):
-        logits, _ = model.apply(variables, x * std + mean, train=False, aux=True)
-        return mean_cross_entropy(logits, batch["label"], batch["mask"])
-
-    x = scaled
-    for _ in range(2):
-        x = x + np.float32(0.1) * np.sign(gradient(x))
-        x = np.clip(np.clip(x, scaled - np.float32(0.5), scaled + np.float32(0.5)), 0, 1)
-    assert_is_equation_8(ega, model, batch, x * std + mean)
-    dark = scaled < -0.6  # out of the ball, at the mean: the cut comes last
-    assert dark.any() and not np.any(x[dark])
-
-
-@pytest.mark.slow
-def test_random_start_on_scaled_images():
-    """As far as the ball reaches, in standard deviations, and no farther."""
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    attack = Attack(0.25 * 255, 1.0, 0, random_start=True)
-    batch = float_batch()
-    batch["image"] = np.broadcast_to(np.float32(mean) + 0.5 * np.float32(std), (8, 16, 16, 3))
-    _, sums, _ = run(
-        Objective(attack=attack, attack_scaling=(mean, std)), tiny.TinyNet(dual=True), batch
-    )
-    farthest = 0.25 * 0.3 * 255  # where the deviation is the largest
-    assert 0.95 * farthest < sums["perturbation"] / sums["count"] <= farthest * 1.001
-
-
-def test_an_attack_needs_the_auxiliary_branch():
-    with pytest.raises(ValueError, match="dual=True"):
-        run(PAPER, tiny.TinyNet(dual=False), float_batch())
 
 
 @pytest.mark.slow
