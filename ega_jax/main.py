@@ -16,9 +16,13 @@
 | `export` | writes the network as a file that needs JAX alone | `--workdir` or `--config` |
 """
 
+import atexit
+import contextlib
+import gc
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 # TensorFlow only reads images here; its start-up chatter helps nobody.
@@ -64,10 +68,25 @@ def main(argv: list[str]) -> int:
 # Modes are imported late, so that --help and mistyped flags answer at once.
 
 
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Keeps the garbage collector away from what is imported.
+
+    It would look through all of it again and again, which takes seconds, and find nothing.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _train() -> int:
     flags.require("config")
     flags.refuse_epochs_beside_steps()
-    from ega_jax.modes.train import train
+    with _importing():
+        from ega_jax.modes.train import train
 
     train(flags.CONFIG.value, _ready(), checkpoint=flags.CHECKPOINT.value)
     return 0
@@ -75,7 +94,8 @@ def _train() -> int:
 
 def _evaluate() -> int:
     flags.require_run()
-    from ega_jax.modes.evaluate import evaluate
+    with _importing():
+        from ega_jax.modes.evaluate import evaluate
 
     evaluate(flags.CONFIG.value, _ready(), checkpoint=flags.CHECKPOINT.value)
     return 0
@@ -84,7 +104,8 @@ def _evaluate() -> int:
 def _predict() -> int:
     flags.require_run()
     flags.require("images")
-    from ega_jax.modes.predict import predict
+    with _importing():
+        from ega_jax.modes.predict import predict
 
     skipped = predict(
         flags.CONFIG.value, _ready(), flags.IMAGES.value, checkpoint=flags.CHECKPOINT.value
@@ -94,7 +115,8 @@ def _predict() -> int:
 
 def _annotate() -> int:
     flags.require_run()
-    from ega_jax.modes.annotate import annotate, merge
+    with _importing():
+        from ega_jax.modes.annotate import annotate, merge
 
     if flags.MERGE.value:
         if flags.IMAGES.value or flags.METADATA.value:
@@ -114,7 +136,8 @@ def _annotate() -> int:
 
 def _score() -> int:
     flags.require("scoremaps", "metadata")
-    from ega_jax.modes.score import score
+    with _importing():
+        from ega_jax.modes.score import score
 
     settings = _scoring()
     if flags.CONFIG.value:
@@ -125,7 +148,8 @@ def _score() -> int:
 
 def _baseline() -> int:
     flags.require("metadata")
-    from ega_jax.modes.centre import baseline
+    with _importing():
+        from ega_jax.modes.centre import baseline
 
     baseline(flags.at_home(flags.METADATA.value), **_scoring())
     return 0
@@ -133,7 +157,8 @@ def _baseline() -> int:
 
 def _inspect() -> int:
     flags.require("config")
-    from ega_jax.modes.inspect import inspect_all
+    with _importing():
+        from ega_jax.modes.inspect import inspect_all
 
     inspect_all(flags.CONFIG.value, flags.workdir())
     return 0
@@ -142,7 +167,8 @@ def _inspect() -> int:
 def _report() -> int:
     if not (flags.WORKDIR.value or flags.CONFIG.value):
         raise app.UsageError("--mode=report needs --workdir")
-    from ega_jax.modes.report import report
+    with _importing():
+        from ega_jax.modes.report import report
 
     report(flags.workdir(), compare=flags.at_home(flags.COMPARE.value))
     return 0
@@ -150,14 +176,16 @@ def _report() -> int:
 
 def _compile() -> int:
     flags.require("config", "topology")
-    from ega_jax.modes.compile import compile_steps
+    with _importing():
+        from ega_jax.modes.compile import compile_steps
 
     compile_steps(flags.CONFIG.value, flags.workdir(), flags.TOPOLOGY.value)
     return 0
 
 
 def _study() -> int:
-    from ega_jax.modes import study
+    with _importing():
+        from ega_jax.modes import study
 
     plan = flags.CONFIG.value
     if not (plan or flags.WORKDIR.value):
@@ -177,7 +205,8 @@ def _study() -> int:
 
 def _figures() -> int:
     flags.require("workdir")
-    from ega_jax.modes.figures import figures
+    with _importing():
+        from ega_jax.modes.figures import figures
 
     told = flags.at_home(flags.COMPARE.value) or ""
     # Folders that are named after a recipe may have commas in their names.
@@ -189,7 +218,8 @@ def _figures() -> int:
 
 def _export() -> int:
     flags.require_run()
-    from ega_jax.modes.export import export
+    with _importing():
+        from ega_jax.modes.export import export
 
     export(flags.CONFIG.value, _ready(), checkpoint=flags.CHECKPOINT.value)
     return 0
@@ -281,6 +311,7 @@ def _join_processes() -> None:
 
 def run() -> None:
     """Runs the program; the console command `ega-jax` is this too."""
+    atexit.register(gc.freeze)  # the memory goes back at once, without a last look for garbage
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does: recipes import each other as `configs`

@@ -1,6 +1,7 @@
 """Sets up every test run: four CPU devices, and the optional reference data."""
 
 import fcntl
+import gc
 import os
 import pathlib
 import pickle
@@ -44,6 +45,12 @@ def tiny_run(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     workdir = tmp_path_factory.mktemp("run") / "tiny"
     shutil.copytree(shared / "tiny_run", workdir)
     return workdir, pickle.loads(results.read_bytes())
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what was imported, which it would go through again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

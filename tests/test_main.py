@@ -1,5 +1,6 @@
 """The program as it is called: flags to exit codes and messages."""
 
+import gc
 import json
 import pathlib
 import shutil
@@ -379,3 +380,11 @@ def test_a_study_lists_its_commands(run, monkeypatch):
         "python -m ega_jax.main --config=configs/quickstart.py:ega --config.eval.every_epochs=0.0 "
         "--config.seed=4 --config.steps=3 --workdir=runs/creatures/ega/4"
     ]
+
+
+def test_garbage_is_not_looked_for_in_what_is_imported():
+    before = gc.get_freeze_count()
+    with pytest.raises(ImportError), main._importing():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled() and gc.get_freeze_count() > before
