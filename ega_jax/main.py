@@ -25,8 +25,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-# TensorFlow only reads images here; its start-up chatter helps nobody.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import ega_jax.runtime.quiet_tensorflow  # noqa: F401
+
+# isort: split
 
 import ml_collections
 from absl import app

@@ -10,12 +10,12 @@ import tempfile
 
 import pytest
 
+import ega_jax.runtime.quiet_tensorflow  # noqa: F401
 from tests.helpers import compilation
 
 # Before JAX is first imported: sharding is tested on four devices of one process.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ |= compilation.quick(devices=4)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Many tests compile the same step, some of them in processes of their own. Workers share a cache.
 OWNS_CACHE = "PYTEST_XDIST_WORKER" not in os.environ
 if OWNS_CACHE:

@@ -4,6 +4,10 @@ It reads and resizes images on the host. Were a GPU visible to it, it would clai
 JAX could.
 """
 
+import ega_jax.runtime.quiet_tensorflow  # noqa: F401
+
+# isort: split
+
 import tensorflow as tf
 
 tf.config.set_visible_devices([], "GPU")

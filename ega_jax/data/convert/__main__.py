@@ -11,8 +11,9 @@ import os
 import shlex
 import sys
 
-# TensorFlow comes with what reads image files; its start-up chatter helps nobody.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import ega_jax.runtime.quiet_tensorflow  # noqa: F401
+
+# isort: split
 
 from ega_jax.data.convert.annotations import Annotations, read_names
 from ega_jax.data.convert.coco import read_coco

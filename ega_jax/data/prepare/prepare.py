@@ -16,8 +16,9 @@ import os
 import warnings
 from collections.abc import Collection
 
-# TensorFlow comes with what reads image files; its start-up chatter helps nobody.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import ega_jax.runtime.quiet_tensorflow  # noqa: F401
+
+# isort: split
 
 from PIL import Image
 

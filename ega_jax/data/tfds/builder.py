@@ -17,7 +17,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import ega_jax.runtime.quiet_tensorflow  # noqa: F401
+
+# isort: split
 
 import numpy as np
 import tensorflow_datasets as tfds
