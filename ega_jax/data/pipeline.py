@@ -213,6 +213,7 @@ def _batches(
         step, place = local // local_batch, local % local_batch
         return (step * process_count + process_index) * local_batch + place
 
+    @tf.autograph.experimental.do_not_convert  # it is graph code already
     def example(local: Any) -> dict[str, Any]:
         position = position_of(local)
         index = index_at(position)

@@ -24,7 +24,8 @@ class Source:
       image_ids: N unique ids, in evaluation order; folder data: the path below the image folder.
       labels: `[N]` int32 in `[0, num_classes)`.
       class_names: one name per class.
-      load_image: TensorFlow graph code, scalar int64 index -> `[H, W, 3]` uint8 RGB, upright.
+      load_image: TensorFlow graph code, scalar int64 index -> `[H, W, 3]` uint8 RGB, upright;
+        AutoGraph is not applied, so branches are `tf.cond`, not `if`.
       image_sizes: `[N, 2]` int64, width and height of the upright images, the frame in which
         `boxes` are given; None where nobody asked.
       boxes: per image `[K, 4]` ground-truth boxes, xyxy in pixels of the original image; None if

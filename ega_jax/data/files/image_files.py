@@ -161,7 +161,7 @@ def _decode(data: Any) -> Any:
 
 
 # As a graph also where TensorFlow is eager, so that what fails is always an OpError.
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def _decode_other(data: Any) -> Any:
     pixels = tf.numpy_function(pillow_pixels, [data], tf.uint8, stateful=False)
     return tf.ensure_shape(pixels, [None, None, 3])
