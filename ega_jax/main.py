@@ -312,7 +312,7 @@ def _join_processes() -> None:
 
 def run() -> None:
     """Runs the program; the console command `ega-jax` is this too."""
-    atexit.register(gc.freeze)  # the memory goes back at once, without a last look for garbage
+    atexit.register(gc.freeze)  # no last look for garbage, which takes seconds
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does: recipes import each other as `configs`

@@ -1,4 +1,4 @@
-"""Eq. 8 written down naively, term by term: what the objective is compared with."""
+"""The objective on the tiny network, and Eq. 8 written down naively to compare it with."""
 
 import functools
 
