@@ -338,9 +338,12 @@ def _is_whole(path: epath.Path) -> bool:
     if not _in_bucket(path) or ocp.utils.is_checkpoint_finalized(path):
         return True
     about = path / "_CHECKPOINT_METADATA"  # one copied from a disk has the time in it, too
+    if not about.exists():
+        return False
+    text = about.read_text()
     try:
-        return bool(json.loads(about.read_text()).get("commit_timestamp_nsecs"))
-    except (OSError, ValueError):  # not there yet, or half of it
+        return bool(json.loads(text).get("commit_timestamp_nsecs"))
+    except ValueError:  # half of it is there
         return False
 
 

@@ -204,8 +204,7 @@ def test_data_by_name(name, row):
 
 
 @pytest.mark.slow
-# How a map is read as probabilities knows nothing of the network: `ega` stands for all readings.
-@pytest.mark.parametrize("row", [row for row in rows.ROWS if row not in PROBABILITIES])
+@pytest.mark.parametrize("row", rows.ROWS)
 def test_every_row_has_a_step_on_efficientnet(row):
     config = recipe("cub_efficientnet_lite0", f"small,{row}")
     config.model.width = 1 / 16
