@@ -108,6 +108,8 @@ def parse(argv: list[str]) -> list[str]:
     with told_in_a_line():
         command_line.check_fields(argv)
         argv = _with_config(argv)
+        if checkout := command_line.checkout(argv):  # recipes import each other as `configs`
+            sys.path.insert(0, checkout)
         STUDY_FIELDS.clear()
         if command_line.is_study(argv):
             STUDY_FIELDS.extend(command_line.fields(argv))

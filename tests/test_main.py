@@ -2,8 +2,10 @@
 
 import gc
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from ega_jax import flags as program_flags
 from ega_jax import main
+from tests.helpers.paths import ROOT
 from tests.helpers.runs import DRAWN, TINY
 
 QUICKSTART = "--config=configs/quickstart.py"
@@ -32,6 +35,7 @@ def run(capsys, monkeypatch, request, tmp_path_factory):
     here = tmp_path_factory.mktemp("here")
     (here / "configs").symlink_to(request.config.rootpath / "configs")
     monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the program adds to it
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["ega_jax.main", *arguments])  # config_flags looks there
@@ -145,6 +149,25 @@ def test_unknown_row_is_named(run):
     with pytest.raises(flags.IllegalFlagValueError, match="no row 'camm'; choose one of"):
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["ega_jax.main", f"{QUICKSTART}:camm"])
+
+
+def test_a_recipe_finds_the_others_from_any_folder(tmp_path):
+    """The package is installed, and the recipe is in a checkout elsewhere."""
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "ega_jax").symlink_to(ROOT / "ega_jax")
+    (tmp_path / "with space").symlink_to(ROOT)
+    said = subprocess.run(
+        [
+            *(sys.executable, "-P", "-c"),
+            "import sys; from ega_jax import flags; flags.parse(sys.argv); print(flags.workdir())",
+            f"--config={tmp_path}/with space/configs/photos.py:small",
+        ],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+    )
+    assert (said.stdout, said.returncode) == ("runs/photos_small\n", 0), said.stderr
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,16 @@ def has_recipe(argv: Sequence[str]) -> bool:
     return any(_RECIPE.match(argument) for argument in argv)
 
 
+def checkout(argv: Sequence[str]) -> str | None:
+    """Returns the folder that holds the `configs` of a command line's recipe, if they are there."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if _RECIPE.match(argument):
+            path = (argument.partition("=")[2] or following).partition(":")[0]
+            above = pathlib.Path(path).absolute().parents
+            return next((str(p.parent) for p in above if p.name == "configs"), None)
+    return None
+
+
 def is_study(argv: Sequence[str]) -> bool:
     """Says whether a command line is about a study, whose fields are those of its runs."""
     return bool(_STUDY.search(" ".join(argv)))
