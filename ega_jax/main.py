@@ -229,11 +229,12 @@ def _export() -> int:
 def _scoring() -> dict[str, Any]:
     """Returns what `score` and `baseline` have in common; their folders are their own."""
     from ega_jax.config.check import check
+    from ega_jax.config.fields import words
     from ega_jax.config.store import refuse_run
 
     recipe = flags.recipe_name()
     default = os.path.join("runs", f"{recipe}_{flags.MODE.value}" if recipe else flags.MODE.value)
-    settings = {
+    settings: dict[str, Any] = {
         "workdir": flags.at_home(flags.WORKDIR.value) or default,
         "images": flags.at_home(flags.IMAGES.value),
         "masks": flags.at_home(flags.MASKS.value),
@@ -242,6 +243,7 @@ def _scoring() -> dict[str, Any]:
     if flags.CONFIG.value:
         check(flags.CONFIG.value)
         settings["mask_values"] = flags.CONFIG.value.data.mask_values
+        settings["background"] = words(flags.CONFIG.value.data.background_classes)
         settings["threshold"] = flags.CONFIG.value.eval.threshold
         settings["threshold_interval"] = flags.CONFIG.value.eval.threshold_interval
         if flags.CONFIG.value.eval.map_size is not None:

@@ -68,13 +68,12 @@ def lower_steps(
       placement: on the devices to compile for.
 
     Returns:
-      `train` and `eval`, ready to be compiled.
+      `train` and `eval`, the latter of the largest view, ready to be compiled.
     """
     model, tx, state = _abstract_state(config, facts, placement)
     share = build.entropy_share(config, _num_images(config, facts))
-    size = config.data.crop_size
 
-    def batch(batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    def batch(batch_size: int, size: int) -> dict[str, jax.ShapeDtypeStruct]:
         arrays = {
             "image": jax.ShapeDtypeStruct((batch_size, size, size, 3), np.uint8),
             "label": jax.ShapeDtypeStruct((batch_size,), np.int32),
@@ -85,8 +84,10 @@ def lower_steps(
     train_step: Any = jit_train_step(config, model, tx, placement, share, facts.class_names)
     eval_step = Evaluator(config, model, placement).step
     return {
-        "train": train_step.lower(state, batch(config.batch_size)),
-        "eval": eval_step.lower(variables_of(state), batch(config.eval.batch_size)),
+        "train": train_step.lower(state, batch(config.batch_size, config.data.crop_size)),
+        "eval": eval_step.lower(
+            variables_of(state), batch(config.eval.batch_size, max(build.view_sizes(config)))
+        ),
     }
 
 

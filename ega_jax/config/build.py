@@ -220,7 +220,7 @@ def model(config: ml_collections.ConfigDict, num_classes: int) -> Network:
     if isinstance(changes, DANet) and len(changes.parents) != num_classes:
         raise DataError(
             f"{config.danet.hierarchy} has {len(changes.parents)} classes, the data {num_classes}; "
-            "write a line for each class, in the order of the labels"
+            "write a header and then a line for each class, in the order of the labels"
         )
     return NETWORKS[settings.name](
         num_classes=num_classes,

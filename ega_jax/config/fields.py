@@ -10,15 +10,15 @@ from ega_jax.runtime.nested import flatten
 
 RENAMED = {"cam.reader": "reader.name", "cam.layer": "reader.layer"}
 
-# Defaults of EGA: the weights of Tab. 7. How a map becomes a probability the paper does not say;
-# its weights are constant, its cross entropies whole. This reading, setting in once the head has
-# learnt what to draw, with half of each cross entropy, is what helps on photographs
-# (docs/evidence.md). The quickstart, from scratch on drawings, has another one.
+# Defaults of EGA. How a map becomes a probability the paper does not say; its weights are constant,
+# its cross entropies whole. This reading, setting in once the head has learnt what to draw, with
+# half of each cross entropy and the largest pair of Tab. 7's weights, is what helps on photographs
+# (docs/evidence.md). The quickstart, from scratch on drawings, has others.
 EGA_DEFAULTS = {
     # Of each cross entropy where there are two. Eq. 8: 1, the released code: 0.5, their mean.
     "ce_weight": 0.5,
-    "lambda_clean": 1.0,  # weight of the clean map's entropy
-    "lambda_adv": 0.01,  # weight of the adversarial map's entropy
+    "lambda_clean": 3.0,  # weight of the clean map's entropy; paper: 1
+    "lambda_adv": 1.0,  # weight of the adversarial map's entropy; paper: 0.01
     "probability": "minmax",  # or class_softmax, spatial_softmax, sigmoid; see losses.cam_entropy
     "reduction": "mean",  # over the map's pixels: mean, or sum as Eq. 7 is written
     # When the terms set in, in shares of the training: their weights are 0 before the start and

@@ -39,7 +39,7 @@ def read_hierarchy(path: str | os.PathLike) -> Hierarchy:
     """
     rows = _rows(path)
     root_of: dict[str, str] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         if len(row) != _COLUMNS or not all(row):
             raise DataError(f"{path}, line {line}: expected class,parent,root, not {','.join(row)}")
         _, parent, root = row
@@ -52,8 +52,8 @@ def read_hierarchy(path: str | os.PathLike) -> Hierarchy:
         raise DataError(f"{path} has no classes; write a line class,parent,root for each")
     parents, roots = sorted(root_of), sorted(set(root_of.values()))
     return Hierarchy(
-        tuple(parents.index(parent) for _, parent, _ in rows),
-        tuple(roots.index(root) for *_, root in rows),
+        tuple(parents.index(parent) for _, (_, parent, _) in rows),
+        tuple(roots.index(root) for _, (*_, root) in rows),
     )
 
 
@@ -65,10 +65,11 @@ def check_order(path: str | os.PathLike, class_names: Sequence[str]) -> None:
     Raises:
       DataError: the names are the same in another order; names file and line.
     """
-    names = [row[0] for row in _rows(path)]
-    if set(names) != set(class_names):
+    rows = _rows(path)
+    names = ["".join(row[:1]) for _, row in rows]
+    if sorted(names) != sorted(class_names):
         return
-    for line, (name, expected) in enumerate(zip(names, class_names, strict=True), start=2):
+    for (line, _), name, expected in zip(rows, names, class_names, strict=True):
         if name != expected:
             raise DataError(
                 f"{path}, line {line}: {name!r}, but the class of this line is {expected!r}; write "
@@ -76,10 +77,12 @@ def check_order(path: str | os.PathLike, class_names: Sequence[str]) -> None:
             )
 
 
-def _rows(path: str | os.PathLike) -> list[list[str]]:
+def _rows(path: str | os.PathLike) -> list[tuple[int, list[str]]]:
+    """Returns the lines behind the first one, with their numbers."""
     try:
         text = _content(path).decode("utf-8-sig")
-        return list(csv.reader(io.StringIO(text, newline="")))[1:]
+        reader = csv.reader(io.StringIO(text, newline=""))
+        return [(reader.line_num, row) for row in reader][1:]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(_UNREADABLE.format(path, error)) from error
 

@@ -68,6 +68,8 @@ def report_splits(
         if warning := inversion(figures[name]):
             warnings.append(f"{name}: {warning}")
             logger.warning("%s", warnings[-1])
+    if any(one.pixels is not None for one in scores.values()):
+        figures["mask_threshold"] = mask_threshold
     return figures | ({"intervals": intervals} if resamples else {}) | {"warnings": warnings}
 
 

@@ -1,6 +1,7 @@
 """Fig. 4: clean and adversarial features at the batch norms, and the statistics of the two."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,6 @@ from matplotlib.figure import Figure
 from ega_jax.config import build
 from ega_jax.figures.networks import Trained, as_floats
 from ega_jax.models.norm import AUX, MAIN, DualBatchNorm
-from ega_jax.ops import attack as attacks
-from ega_jax.ops import losses
 from ega_jax.runtime.errors import ConfigError
 
 _BINS = 80
@@ -54,19 +53,19 @@ def layers(trained: Trained, images: np.ndarray, labels: np.ndarray) -> list[Lay
     Raises:
       ConfigError: it has no auxiliary batch norm, or no attack.
     """
-    attack = build.objective(trained.config, trained.class_names).attack
-    if attack is None or not trained.variables.get(AUX):
+    objective = build.objective(trained.config, trained.class_names)
+    if objective.attack is None or not trained.variables.get(AUX):
         raise ConfigError(
             f"{trained.name} has no auxiliary batch norm to compare with: Fig. 4 is of a run with "
             "ega.adversarial and batch norm"
         )
     clean = as_floats(images)
-
-    def loss(x):
-        logits, _ = trained.model.apply(trained.variables, x, train=False, aux=True)
-        return losses.cross_entropy(logits, labels).sum()
-
-    adversarial = jax.jit(lambda x: attacks.pgd(loss, x, attack, jax.random.key(0)))(clean)
+    uses = ("adv", "start", "target")
+    keys = dict(zip(uses, jax.random.split(jax.random.key(0), len(uses)), strict=True))
+    batch = {"image": clean, "label": labels, "mask": np.ones(len(labels), bool)}
+    perturb = jax.jit(functools.partial(objective.perturb, trained.model))
+    state = dict(trained.variables)
+    adversarial = perturb(state.pop("params"), state, batch, keys)
     inputs = _inputs(trained, clean, aux=False), _inputs(trained, adversarial, aux=True)
     return [
         Layer(name, inputs[0][name].ravel(), inputs[1][name].ravel(), *_statistics(trained, name))

@@ -41,11 +41,11 @@ def gradients(trained: Trained, images: np.ndarray, labels: np.ndarray) -> np.nd
 
 
 def as_picture(gradient: np.ndarray) -> np.ndarray:
-    """Shows a gradient `[S, S, 3]` as RGB uint8: grey is 0, three standard deviations the ends."""
-    scale = _DEVIATIONS * gradient.std()
+    """Shows a gradient `[S, S, 3]` as RGB uint8: grey is 0, the ends are three deviations off."""
+    scale = _DEVIATIONS * np.sqrt(np.square(gradient).mean())
     if not scale:
         return np.full(gradient.shape, 128, np.uint8)
-    shown = np.clip((gradient - gradient.mean()) / scale, -1, 1)
+    shown = np.clip(gradient / scale, -1, 1)
     return (127.5 + 127.5 * shown).round().astype(np.uint8)
 
 

@@ -51,17 +51,17 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a run makes of an image, at its own threshold.
+    """What a run makes of an image, at its own thresholds.
 
     Attributes:
       levels: `[S, S]` uint8, its score map.
-      threshold: in [0, 1].
+      mask_threshold: in [0, 1].
       box: `[4]`, see `Shown.truths`.
       iou: of the box and the true box that it fits best; None where none is known.
     """
 
     levels: np.ndarray
-    threshold: float
+    mask_threshold: float
     box: np.ndarray
     iou: float | None
 
@@ -124,18 +124,18 @@ def _shown(run: Reported, places: Sequence[int]) -> list[Shown]:
 
 def _found(run: Reported, places: Sequence[int]) -> list[Found]:
     kept = run.kept
-    side, threshold = int(kept["map_size"]), run.threshold
+    side = int(kept["map_size"])
     maps = gallery.split_ragged(kept, "maps")
     truths = gallery.split_ragged(kept, "truths") if "truths" in kept else None
     unused = np.zeros((len(kept["highest"]), 0), np.uint8)  # which of the boxes are correct
     outcomes = localization.BoxOutcomes(
         kept["thresholds"], kept["highest"], kept["largest"], unused
     )
-    boxes = outcomes.largest_at(threshold)
+    boxes = outcomes.largest_at(run.threshold)
     return [
         Found(
             gallery.unpack_levels(maps[place].tobytes()),
-            threshold,
+            run.mask_threshold,
             _shares(boxes[place], side),
             None
             if truths is None or not len(truths[place])
@@ -180,7 +180,7 @@ def _truth(axes: Axes, kind: str, image: Shown) -> None:
 
 def _prediction(axes: Axes, kind: str, image: Shown, found: Found) -> None:
     if kind == MASKS:
-        inside = found.levels > int(found.threshold * 255)
+        inside = found.levels >= int(found.mask_threshold * 255)
         _place(axes, drawing.draw_mask(image.picture, inside, drawing.RED))
         return
     _place(axes, drawing.heat_map(image.picture, found.levels / 255))

@@ -39,7 +39,6 @@ from ega_jax.localization.boxes import (
     boxes_at_thresholds,
     boxes_in_images,
     largest_box,
-    object_boxes,
 )
 from ega_jax.localization.images import ImageMap, ImageOutcome, score_image
 from ega_jax.localization.iou import box_ious, scale_boxes
@@ -92,7 +91,6 @@ __all__ = [
     "find_objects",
     "largest_box",
     "mask_ious",
-    "object_boxes",
     "own_threshold",
     "pack",
     "pointing_outcome",

@@ -126,34 +126,6 @@ def largest_box(score_map: np.ndarray, threshold: float, image_size: tuple[int, 
     return boxes_in_images(box, score_map.shape[::-1], np.array([image_size]))[0]
 
 
-def object_boxes(
-    score_map: np.ndarray, threshold: float, image_size: tuple[int, int]
-) -> np.ndarray:
-    """Computes the boxes of all objects in pixels of the original image.
-
-    An object is what is connected above the threshold; holes in it are none. (The reference's
-    multi-contour boxes, which are for scoring, have those around holes too.)
-
-    Args:
-      score_map: `[H, W]` float64 in [0, 1].
-      threshold: in [0, 1].
-      image_size: width and height of the original image.
-
-    Returns:
-      `[n, 4]` int64, as in `objects.Objects`, by the area of their contours, largest first; one of
-        zeros where there is no foreground.
-
-    Raises:
-      ValueError: the threshold is outside [0, 1].
-    """
-    levels = quantize(score_map)
-    (level,), _ = levels_at(int(levels.max()), [threshold])
-    boxes = _contour_boxes(levels > level, cv2.RETR_EXTERNAL)
-    return boxes_in_images(
-        boxes, score_map.shape[::-1], np.tile(np.array(image_size), (len(boxes), 1))
-    )
-
-
 def boxes_in_images(
     boxes: np.ndarray, map_size: tuple[int, int], image_sizes: np.ndarray
 ) -> np.ndarray:

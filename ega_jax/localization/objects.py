@@ -5,7 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ega_jax.localization.boxes import boxes_in_images, levels_at
+from ega_jax.localization.boxes import levels_at
 from ega_jax.localization.score_maps import quantize
 
 SMALLEST = 0.1  # of the area of the largest object; what is smaller is dropped
@@ -19,9 +19,8 @@ class Objects(NamedTuple):
     """What is connected above a threshold, the largest first.
 
     Attributes:
-      boxes: `[N, 4]` int64 x0, y0, x1, y1 in pixels of the image. Those that touch its right or
-        lower edge end with its last pixel; those of `largest_box`, which are for scoring and cut
-        off in the map as the reference does, end up to a pixel of the map before.
+      boxes: `[N, 4]` int64 x0, y0, x1, y1 in pixels of the image, the first and the last ones.
+        (Those of `largest_box`, which are for scoring, end one pixel later, as the reference's do.)
       parts: `[H, W]` int32 over the map: 0 where nothing is, i + 1 on object i.
       peaks: `[N]` float64 in [0, 1], the highest score on each; 1 for the one where the map has its
         maximum.
@@ -67,11 +66,21 @@ def find_objects(
     for i in reversed(range(len(contours))):
         cv2.drawContours(parts, contours, i, i + 1, cv2.FILLED)
     parts *= foreground
-    boxes = np.array([cv2.boundingRect(one) for one in contours], np.int64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+    edges = np.array([cv2.boundingRect(one) for one in contours], np.int64).reshape(-1, 4)
+    edges[:, 2:] += edges[:, :2]
+    boxes = _pixels_between(edges, levels.shape[::-1], image_size)
     peaks = np.array([score_map[parts == i + 1].max() for i in range(len(boxes))])
-    sizes = np.tile(np.array(image_size), (len(boxes), 1))
-    return Objects(boxes_in_images(boxes, levels.shape[::-1], sizes), parts, peaks)
+    return Objects(boxes, parts, peaks)
+
+
+def _pixels_between(
+    edges: np.ndarray, map_size: tuple[int, ...], image_size: tuple[int, int]
+) -> np.ndarray:
+    """Returns the first and last pixels [N, 4] in the image between edges [N, 4] in the map."""
+    scaled = np.rint(edges * np.tile(np.array(image_size) / map_size, 2)).astype(np.int64)
+    last = np.array(image_size) - 1
+    first = np.minimum(scaled[:, :2], last)
+    return np.concatenate((first, np.clip(scaled[:, 2:] - 1, first, last)), axis=1)
 
 
 def own_threshold(score_map: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
@@ -24,6 +25,7 @@ def baseline(
     images: str | None = None,
     masks: str | None = None,
     mask_values: str = BINARY,
+    background: Sequence[str] = (),
     map_size: int = 224,
     threshold: float = 0.2,
     threshold_interval: float = 0.001,
@@ -36,6 +38,7 @@ def baseline(
       images: folder of the images, needed only if `image_sizes.txt` is missing.
       masks: folder that mask paths are relative to; default: `images`.
       mask_values: what values mean in masks, `binary` or `trimap`.
+      background: names of classes without an object, whose images are not scored.
       map_size: side of the square on which boxes and masks are compared (reference: 224).
       threshold: the fixed one. What the Gaussian reaches there depends on its sigma alone.
       threshold_interval: distance of the thresholds tried.
@@ -49,7 +52,9 @@ def baseline(
       DataError: the metadata or the masks cannot be used; names the file.
     """
     thresholds = localization.thresholds(threshold_interval)
-    sources = split_sources(metadata, images=images, masks=masks, mask_values=mask_values)
+    sources = split_sources(
+        metadata, images=images, masks=masks, mask_values=mask_values, background=background
+    )
     truths = {split: Truth.of(source, map_size) for split, source in sources.items()}
     if truths["test"].boxes is None and truths["test"].foreground is None:
         raise DataError(

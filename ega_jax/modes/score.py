@@ -27,6 +27,7 @@ def score(
     images: str | None = None,
     masks: str | None = None,
     mask_values: str = BINARY,
+    background: Sequence[str] = (),
     map_size: int = 224,
     threshold: float = 0.2,
     threshold_interval: float = 0.001,
@@ -44,6 +45,7 @@ def score(
       images: folder of the images, needed only if `image_sizes.txt` is missing.
       masks: folder that mask paths are relative to; default: `images`.
       mask_values: what values mean in masks, `binary` or `trimap`.
+      background: names of classes without an object, whose images are not scored.
       map_size: side of the square on which boxes and masks are compared (reference: 224).
       threshold: the fixed one.
       threshold_interval: distance of the thresholds tried.
@@ -57,7 +59,9 @@ def score(
       DataError: metadata or maps cannot be used; names the file.
     """
     thresholds = localization.thresholds(threshold_interval)
-    sources = split_sources(metadata, images=images, masks=masks, mask_values=mask_values)
+    sources = split_sources(
+        metadata, images=images, masks=masks, mask_values=mask_values, background=background
+    )
     paths = {s: find_maps(scoremaps, source.image_ids, s) for s, source in sources.items()}
     scores = {}
     for split, source in sources.items():

@@ -55,11 +55,12 @@ def _of_run(run: Reported, rows: Sequence[int]) -> dict[str, Any]:
     kept = run.kept
     maps = gallery.split_ragged(kept, "maps")
     thresholds = kept["thresholds"]
+    start = run.threshold if "truths" in kept else run.mask_threshold
     result: dict[str, Any] = {
         "name": run.name,
         "mapSize": int(kept["map_size"]),
         "thresholds": thresholds.tolist(),
-        "start": int(np.abs(thresholds - run.threshold).argmin()),
+        "start": int(np.abs(thresholds - start).argmin()),
         "maps": [_text(maps[row].tobytes()) for row in rows],
     }
     if "predictions" in kept:

@@ -42,10 +42,15 @@ class Reported:
 
     @property
     def threshold(self) -> float:
-        """Threshold carried over from validation, or else the fixed one."""
+        """Threshold of boxes carried over from validation, or else the fixed one."""
         split = self.results.get(self.splits[0], {}) if self.splits else {}
         figures = split.get("val") or split.get("fixed") or {}
         return figures.get("threshold", self.results["config"]["eval"]["threshold"])
+
+    @property
+    def mask_threshold(self) -> float:
+        """That of masks; without masks, and in results of before it was kept, that of boxes."""
+        return self.results.get("mask_threshold", self.threshold)
 
     def count(self, name: str) -> np.ndarray | None:
         """Returns one of the counts of the split, `boxes/single` say."""

@@ -160,7 +160,7 @@ class Objective:
             stepped = attacks.step(images, images_grad[0], images, self.attack)
             adversarial = jax.lax.stop_gradient(stepped)
         else:
-            adversarial = self._attack(model, params, model_state, batch, keys)
+            adversarial = self.perturb(model, params, model_state, batch, keys)
         adv_grads, (adv_sums, update) = jax.grad(
             lambda p: share(p, adversarial, aux=True), has_aux=True
         )(params)
@@ -229,7 +229,7 @@ class Objective:
             return 0.0
         return self.entropy.lambda_adv if aux else self.entropy.lambda_clean
 
-    def _attack(
+    def perturb(
         self,
         model: nn.Module,
         params: dict,
@@ -237,7 +237,23 @@ class Objective:
         batch: dict[str, jax.Array],
         keys: dict[str, jax.Array],
     ) -> jax.Array:
-        """Perturbs the batch through the auxiliary batch norm (paper, Fig. 3)."""
+        """Perturbs the batch through the auxiliary batch norm (paper, Fig. 3).
+
+        Args:
+          model: as in `loss_and_grads`.
+          params: as there.
+          model_state: as there.
+          batch: as there.
+          keys: `adv` for dropout, `start` and `target` for what is drawn in the attack.
+
+        Returns:
+          `[B, H, W, 3]` float in [0, 1].
+
+        Raises:
+          ValueError: the objective has no attack.
+        """
+        if self.attack is None:
+            raise ValueError("this objective has no attack")
         labels = batch["label"]
         train = self.attack_bn_mode == "train"
 

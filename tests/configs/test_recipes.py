@@ -169,6 +169,8 @@ def test_photos(small, row):
     assert config.optimizer.learning_rate == 0.005
     assert config.ega.probability == (row if row in PROBABILITIES else "minmax")
     assert (config.ega.entropy_start, config.ega.entropy_rise) == (0.25, 0.5)
+    weights = (0.0, 0.0) if row == "adversarial" else (3.0, 1.0)
+    assert (config.ega.lambda_clean, config.ega.lambda_adv) == weights
     assert (config.data.resize_size, config.data.crop_size) == ((146, 128) if small else (256, 224))
     assert (config.epochs, config.batch_size, config.model.head_convs) == (8.0, 16, 0)
     if row == "danet":

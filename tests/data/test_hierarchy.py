@@ -53,6 +53,12 @@ def test_faults(written, text, message):
     assert "birds.csv" in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["a,p,r\nb,p,r\n\n", "a,p,r\nb,p,r\nb,p,r\n", "\n"])
+def test_lines_too_many_are_no_matter_of_order(written, text):
+    """What is wrong with them `read_hierarchy` says, or the count of the classes."""
+    check_order(written(HEADER + text), ["a", "b"])
+
+
 def test_what_cannot_be_read(tmp_path, written):
     with pytest.raises(DataError, match=r"nowhere.csv cannot be read.*config\.danet\.hierarchy"):
         read_hierarchy(tmp_path / "nowhere.csv")
@@ -102,6 +108,8 @@ def test_the_order_of_the_labels(written):
 def test_another_number_of_classes_than_the_data_has():
     config = quickstart.get_config("danet")
     assert build.model(config, 10).num_classes == 10
-    with pytest.raises(DataError, match=r"creatures.csv has 10 classes, the data 9; write a line"):
+    with pytest.raises(
+        DataError, match=r"creatures.csv has 10 classes, the data 9; write a header and then a line"
+    ):
         build.model(config, 9)
     assert len(build.method(cub_vgg.get_config("danet")).parents) == 200

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from ega_jax.config import build
 from ega_jax.figures import features, gradients, networks, strength
 from ega_jax.modes import figures as mode
 from ega_jax.runtime.errors import ConfigError
@@ -57,6 +59,8 @@ def test_gradients_as_pictures():
     assert (gradients.as_picture(np.zeros((4, 4, 3))) == 128).all()
     shown = gradients.as_picture(np.array([[[-9.0, 0.0, 9.0]]] * 3 + [[[0.0, 0.0, 0.0]]] * 97))
     assert shown[0, 0].tolist() == [0, 128, 255]
+    shown = gradients.as_picture(np.array([[[0.0, 1.0, 1.0]]] * 4))  # 0 is grey in any company
+    assert shown[0, 0, 0] == 128 and shown[0, 0, 1] > 128
 
 
 @pytest.mark.slow
@@ -76,6 +80,31 @@ def test_features_of_clean_and_adversarial_images(trained, images):
     deviation = np.sqrt(main["var"] + 1e-5)
     assert found[1].means == pytest.approx(np.mean(np.abs(aux["mean"] - main["mean"]) / deviation))
     assert found[1].deviations == pytest.approx(np.mean(np.sqrt(aux["var"] + 1e-5) / deviation))
+
+
+@pytest.mark.slow
+def test_features_are_of_the_attack_of_the_run(trained, images):
+    """Towards a random class, as its training has it."""
+    config = trained.config.copy_and_resolve_references()
+    config.unlock()
+    config.ega.targeted, config.ega.epsilon = True, 4.0
+    targeted = dataclasses.replace(trained, config=config)
+    objective = build.objective(config, trained.class_names)
+    keys = dict(
+        zip(("adv", "start", "target"), jax.random.split(jax.random.key(0), 3), strict=True)
+    )
+    batch = {
+        "image": images["image"] / np.float32(255),
+        "label": images["label"],
+        "mask": np.ones(len(images["label"]), bool),
+    }
+    state = dict(trained.variables)
+    expected = objective.perturb(trained.model, state.pop("params"), state, batch, keys)
+    first = features.layers(targeted, images["image"], images["label"])[0]
+    found = features._inputs(trained, expected, aux=True)[first.name]
+    np.testing.assert_allclose(first.adversarial, found.ravel(), atol=1e-4)
+    other = features.layers(trained, images["image"], images["label"])[0]
+    assert np.abs(first.adversarial - other.adversarial).max() > 1e-3
 
 
 @pytest.mark.slow

@@ -74,12 +74,30 @@ def test_masks(tmp_path):
     places = np.arange(len(truth)) * SIZE // len(truth)
     for shown, inside, channel in (
         (truth, source.load_mask(0, SIZE)[0], 2),
-        (found, localization.quantize(maps[0]) > int(0.2 * 255), 0),
+        (found, localization.quantize(maps[0]) >= int(0.2 * 255), 0),
     ):
         tinted = (shown != image.picture).any(axis=2)
         np.testing.assert_array_equal(tinted, inside[places][:, places])
         more = shown.astype(int) - image.picture
         assert more[tinted][:, channel].mean() > 40  # blue or red
+
+
+def test_masks_are_cut_at_the_threshold_that_validation_found_for_masks(tmp_path):
+    evaluated(tmp_path, boxes=False)
+    path = tmp_path / "results.json"
+    results = json.loads(path.read_text())
+    assert results["mask_threshold"] == 0.2  # without validation the fixed one
+    path.write_text(json.dumps(results | {"mask_threshold": 0.6}))
+    (run,) = read(tmp_path)
+    assert (run.mask_threshold, run.threshold) == (0.6, 0.2)
+    (figure,) = side_by_side.figures([run], 2).values()
+    (image,) = side_by_side._shown(run, [0])
+    _, maps = evaluated(tmp_path, boxes=False)
+    drawn = figure.axes[2].images[0].get_array()
+    places = np.arange(len(drawn)) * SIZE // len(drawn)
+    inside = localization.quantize(maps[0]) >= int(0.6 * 255)
+    tinted = (drawn != image.picture).any(axis=2)
+    np.testing.assert_array_equal(tinted, inside[places][:, places])
 
 
 def test_maps_without_ground_truth(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from ega_jax.data.source import DataError
 from ega_jax.localization import score_map
-from ega_jax.modes import score
+from ega_jax.modes import centre, score
 from tests.helpers.paths import GOLDEN
 
 SIZE = 224
@@ -135,6 +135,38 @@ def test_sizes_are_needed_for_boxes(tmp_path):
     _write_map(tmp_path / "maps", "a.jpg", 0, 0, 9, 9)
     with pytest.raises(DataError, match="image_sizes.txt"):
         _score(tmp_path)
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_images_of_classes_without_an_object_are_not_scored(hand_made, names):
+    """They need neither a box nor a map; classes without names are called as their labels."""
+    figures = _score(hand_made)
+    for split, image_id in (("test", "t/none.jpg"), ("val", "v/none.jpg")):
+        folder = hand_made / "meta" / split
+        for name, line in (
+            ("image_ids", image_id),
+            ("class_labels", f"{image_id},1"),
+            ("image_sizes", f"{image_id},448,224"),
+        ):
+            path = folder / f"{name}.txt"
+            path.write_text(f"{line}\n{path.read_text()}")
+    if names:
+        (hand_made / "meta" / "class_names.txt").write_text("bird\nempty\n")
+    with pytest.raises(DataError, match=r"localization.txt has no line for 'v/none.jpg'"):
+        _score(hand_made)
+    background = ["empty" if names else "1"]
+    assert _score(hand_made, background=background)["test"] == figures["test"]
+    lines = centre.baseline(
+        str(hand_made / "meta"), workdir=str(hand_made / "lines"), background=background
+    )
+    assert lines["centre_gaussian"]["test"]["images"] == 2
+    with pytest.raises(DataError, match=r"background_classes: 'emty' is no class of .*test; there"):
+        _score(hand_made, background=["emty"])
+
+
+def test_a_wrong_folder_of_images_is_named(hand_made):
+    with pytest.raises(DataError, match="no image folder 'nowhere'; correct --images"):
+        _score(hand_made, images="nowhere")
 
 
 def test_no_metadata(tmp_path):

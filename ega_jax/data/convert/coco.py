@@ -92,7 +92,26 @@ def _picture(entry: dict, objects: list[tuple[str, dict]], names: dict, path: st
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
     made = [(place, one, _object(place, one, names)) for place, one in objects]
+    for place, one in objects:  # run lengths say what size they are for
+        shape = one.get("segmentation")
+        if isinstance(shape, dict) and "size" in shape:
+            of_shape = _size_of_run_lengths(place, shape["size"])
+            if size not in (None, of_shape):
+                raise DataError(
+                    "{}: segmentation has the size {} x {}, but the image has {} x {}; correct "
+                    "one of them".format(place, *of_shape, *size)
+                )
+            size = of_shape
     return Picture(file, f"{path}: {file}", size, functools.partial(_objects, made))
+
+
+def _size_of_run_lengths(place: str, sides: Any) -> Size:
+    """Reads the `size` of run lengths, which has the height first."""
+    if isinstance(sides, list) and len(sides) == 2 and all(map(_is_number, sides)):
+        height, width = sides
+        if size := read_size(width, height):
+            return size
+    raise DataError(f"{place}: segmentation has the size {sides!r}, not [height, width]")
 
 
 def _objects(made: list[tuple[str, dict, Object]], size: Size) -> tuple[Object, ...]:

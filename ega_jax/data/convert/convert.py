@@ -21,7 +21,7 @@ from PIL import Image
 from ega_jax.data.convert.annotations import Annotations, Object, Picture, Size, pixel_box
 from ega_jax.data.files.classes import CLASSES_FILE, read_class_names
 from ega_jax.data.files.headers import Header, read_headers
-from ega_jax.data.files.listing import list_folder
+from ega_jax.data.files.listing import list_folder, path_fault
 from ega_jax.data.files.metadata import MASKS_FILE
 from ega_jax.data.files.write_metadata import (
     check_replaceable,
@@ -29,7 +29,6 @@ from ega_jax.data.files.write_metadata import (
     metadata_texts,
     write_metadata,
 )
-from ega_jax.data.prepare.archives import name_fault
 from ega_jax.data.prepare.prepare import Report, Row
 from ega_jax.data.source import DataError
 from ega_jax.runtime import files
@@ -78,7 +77,7 @@ class _Conversion:
         if size is None:
             return
         image_id = os.path.normpath(os.path.join(self.prefix, picture.file))
-        if fault := name_fault(picture.file) or ("," in image_id and "has a comma in its name"):
+        if fault := path_fault(picture.file) or ("," in image_id and "has a comma in its name"):
             self.problems["names that cannot be used"].append(f"{where}: {fault}; rename it")
             return
         if image_id in self.labelled:

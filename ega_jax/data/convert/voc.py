@@ -27,7 +27,8 @@ def read_voc(folder: str, images: str, names_file: str | None = None) -> Annotat
 
     Args:
       folder: of the XML files, searched through all its folders.
-      images: of the pictures, each at the path of its XML file or where `filename` says.
+      images: of the pictures, each at the path of its XML file or where `filename` says; where
+        there is one at both, it is the same.
       names_file: a list such as `ImageSets/Main/train.txt`, whose lines, or the first words of
         them, are names of XML files without their end; None: all files.
 
@@ -74,10 +75,16 @@ def _picture(
     except DataError as error:
         raise DataError(f"{path}: {error}; correct or remove it") from error
     named = os.path.join(os.path.dirname(stem), os.path.basename(root.findtext("filename") or ""))
+    of_stem = there.get(stem, [])
     if os.path.basename(named) and os.path.isfile(os.path.join(images, named)):
+        if of_stem and named not in of_stem:
+            raise DataError(
+                f"{path}: there is {of_stem[0]}, but its filename says {named}; correct filename, "
+                "or take it out where pictures were renamed together with their XML files"
+            )
         file = named
     else:
-        file = only_picture(there.get(stem, []), path)
+        file = only_picture(of_stem, path)
     return Picture(file, path, size, lambda size: objects), {one.name for one in objects}
 
 

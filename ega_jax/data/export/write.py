@@ -13,6 +13,7 @@ from ega_jax.data.source import SPLITS, DataError
 
 # Those with a text file for each picture, called as it is without its end.
 BY_STEM = ("voc", "yolo")
+_OWN = (*BY_STEM, "png")  # with a file for each picture
 
 
 def write(
@@ -54,7 +55,7 @@ def write(
     for one in formats:
         place = os.path.join(out, one)
         for image_id in left_out:
-            _remove(os.fspath(out), one, image_id)
+            _remove(os.fspath(out), one, image_id, images)
         if one == "coco":
             written[one] = write_coco(out, every, splits, names, regions)
         elif one == "csv":
@@ -97,17 +98,22 @@ def check_stems(ids: Sequence[str], formats: Sequence[str]) -> None:
                 )
 
 
-def _remove(out: str, form: str, image_id: str) -> None:
-    """Removes what a format has for a picture alone, if it is there."""
+def _remove(out: str, form: str, image_id: str, images: str) -> None:
+    """Removes what a format has for a picture alone, if it is there and was written by us.
+
+    Of pictures these are links, and files where pictures are copied. Nothing is, where somebody put
+    a link to a folder of their own in place of one of ours.
+    """
     stem = os.path.splitext(image_id)[0]
-    own = {
-        "voc": (f"voc/Annotations/{stem}.xml", f"voc/JPEGImages/{image_id}"),
-        "yolo": (f"yolo/labels/{stem}.txt", f"yolo/images/{image_id}"),
-        "png": (f"masks/{image_id}.png",),
-    }
-    for name in own.get(form, ()):
-        path = os.path.join(out, name)
-        if os.path.lexists(path):
+    texts = {"voc": f"voc/Annotations/{stem}.xml", "yolo": f"yolo/labels/{stem}.txt"}
+    pictures = {"voc": f"voc/JPEGImages/{image_id}", "yolo": f"yolo/images/{image_id}"}
+    own = [os.path.join(out, texts.get(form, f"masks/{image_id}.png"))] if form in _OWN else []
+    if form in pictures:
+        picture = os.path.join(out, pictures[form])
+        own += [picture] if os.path.islink(picture) or images == "copy" else []
+    for path in own:
+        inside = os.path.realpath(os.path.dirname(path)).startswith(os.path.realpath(out) + os.sep)
+        if os.path.lexists(path) and inside:
             os.remove(path)
 
 

@@ -47,9 +47,11 @@ def read_split(
                 f"num_classes={num_classes} but {len(class_names)} class names; leave one out"
             )
         num_classes = len(class_names)
-    names = class_names or list(map(str, range(num_classes or 0)))
-    boxless = frozenset(names.index(name) for name in background if name in names)
-    split = read_metadata(metadata, num_classes, boxless)
+    if class_names is None:  # they are called as their labels
+        boxless = {int(name) for name in background if name.isascii() and name.isdecimal()}
+    else:
+        boxless = {class_names.index(name) for name in background if name in class_names}
+    split = read_metadata(metadata, num_classes, frozenset(boxless))
     if class_names is None:
         class_names = map(str, range(num_classes or int(split.labels.max()) + 1))
     return split, tuple(class_names)

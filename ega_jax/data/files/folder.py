@@ -16,7 +16,7 @@ from ega_jax.data.files.headers import REFUSE, check_images
 from ega_jax.data.files.image_files import file_loader
 from ega_jax.data.files.metadata import Metadata, check_boxes
 from ega_jax.data.files.moved import moved_hint
-from ega_jax.data.source import DataError, Source
+from ega_jax.data.source import DataError, Source, with_objects
 
 
 def open_split(
@@ -205,7 +205,8 @@ def annotated_source(
     if split.boxes is not None and image_sizes is None:
         raise DataError(
             f"{split.folder / 'image_sizes.txt'} is missing or empty, and boxes need the sizes of "
-            "their images; write it, or read the sizes from the images with check_files=True"
+            "their images; write it, or have the sizes read from the images: by --images=DIR where "
+            "maps are scored, and not with --config.data.check_files=false in a run"
         )
     check_boxes(split, image_sizes)
     return Source(
@@ -226,6 +227,7 @@ def split_sources(
     images: str | os.PathLike | None = None,
     masks: str | os.PathLike | None = None,
     mask_values: str = mask_files.BINARY,
+    background: Sequence[str] = (),
 ) -> dict[str, Source]:
     """Makes the data sets to evaluate on, of metadata alone or with the images.
 
@@ -234,6 +236,8 @@ def split_sources(
       images: the folder of the images, needed only if `image_sizes.txt` is missing.
       masks: the folder that mask paths are relative to; None: that of the images.
       mask_values: as in `folder_source`.
+      background: as in `folder_source`; their images, where nothing is to be localized, are left
+        out.
 
     Returns:
       `val`, if there is one, and `test`.
@@ -250,16 +254,32 @@ def split_sources(
             raise DataError(
                 f"{metadata} has neither image_ids.txt nor a folder test; set --metadata"
             )
-    return {
+    if images is not None and not os.path.isdir(images):
+        raise DataError(f"no image folder {os.fspath(images)!r}; correct --images")
+    sources = {
         split: folder_source(
             images=images,
             metadata=folder,
             masks=masks,
             mask_values=mask_values,
             name=split,
+            background=background,
         )
         for split, folder in folders.items()
     }
+    for split, folder in folders.items():
+        source = sources[split]
+        if unknown := [name for name in background if name not in source.class_names]:
+            raise DataError(
+                f"config.data.background_classes: {unknown[0]!r} is no class of {folder}; "
+                f"there are {', '.join(source.class_names[:20])}"
+            )
+        labels = frozenset(map(source.class_names.index, background))
+        located = with_objects(dataclasses.replace(source, background=labels))
+        if located is None:
+            raise DataError(f"{folder} has no image of a class with an object")
+        sources[split] = located
+    return sources
 
 
 def _check_same_turn(split: Metadata, image_sizes: np.ndarray, apply_exif: bool) -> None:

@@ -106,7 +106,7 @@ def check_images(
     if faults.count(_MISSING) == len(paths):
         raise DataError(
             f"{name}: none of the {len(paths)} images exists, the first is {paths[0]}; correct the "
-            f"image folder, --config.data.root{hint()}"
+            f"image folder, --config.data.root, or --images where maps are scored{hint()}"
         )
     if len(faults) == len(paths) or (faults and on_bad == REFUSE):
         skip = "; training images can be left out by --config.data.on_bad_image=skip"

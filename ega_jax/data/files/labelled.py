@@ -93,7 +93,14 @@ def _of_folders(root: str, class_names: Sequence[str]) -> Labelled:
 def _of_csv(path: str, class_names: Sequence[str]) -> Labelled:
     if not os.path.isfile(path):
         raise DataError(f"no file {path}; give a CSV file of lines image,class with --images")
-    rows = list(csv.reader(read_lines(path)))
+    reader = csv.reader(read_lines(path))
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num}: no line of a CSV file ({error}); is a "
+            "quote left open?"
+        ) from error
     found: dict[str, tuple[int, str]] = {}
     for number, row in enumerate(rows, start=1):
         where = f"{path}, line {number}"

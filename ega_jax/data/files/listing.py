@@ -7,13 +7,17 @@ Links to folders are followed, but every folder is entered once: where it lies i
 the first link to it. So no picture is listed twice, under two classes say.
 """
 
+import contextlib
 import dataclasses
 import errno
 import logging
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from ega_jax.data.source import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ NO_PICTURE = "is no picture by its name"
 _LISTED = "is a link to a folder that is listed already"
 
 _SHOWN = 3  # names in a message
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")  # of Windows, too
+_LEADS_OUT = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|\0")
 # How nearly all pictures' names end; tried first, as sets of a million are listed at every start.
 _USUAL = (".jpg", ".JPEG", ".png", ".jpeg", ".JPG", ".PNG")
 
@@ -64,7 +70,8 @@ def list_folder(root: str | os.PathLike, depth: int | None = None) -> Listing:
       depth: how many folders below each other are entered, `root` aside; None: all.
 
     Raises:
-      OSError: the folder cannot be read.
+      DataError: a folder may not be read.
+      OSError: there is no such folder.
     """
     pictures, others, links = _scan(os.fspath(root), depth)
     left_out = [(name, name_fault(name) or NO_PICTURE) for name in others]
@@ -91,8 +98,26 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def subfolders(root: str | os.PathLike) -> list[str]:
     """Lists the names of the folders in a folder that are somebody's, sorted."""
-    with os.scandir(os.fspath(root)) as entries:
+    with _entries(os.fspath(root)) as entries:
         return sorted(str(e.name) for e in entries if not is_nobodys(e.name) and _is_folder(e))
+
+
+@contextlib.contextmanager
+def _readable(folder: str | os.PathLike) -> Iterator[None]:
+    """Names a folder that may not be read, and what to do about it."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DataError(
+            f"{os.fspath(folder)} cannot be read ({error.strerror}); let it be read, or move it "
+            "away"
+        ) from error
+
+
+@contextlib.contextmanager
+def _entries(folder: str) -> Iterator[Iterator[os.DirEntry]]:
+    with _readable(folder), os.scandir(folder) as entries:
+        yield entries
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -114,6 +139,13 @@ def name_fault(name: str) -> str:
     except UnicodeEncodeError:
         return NOT_UTF8
     return ""
+
+
+def path_fault(name: str) -> str:
+    """Says why a path does not lead into a folder that it is relative to; empty if it does."""
+    if _ABSOLUTE.match(name):
+        return "has an absolute path"
+    return "leads out of its folder" if _LEADS_OUT.search(name) else ""
 
 
 def printable(name: str) -> str:
@@ -149,7 +181,8 @@ def _scan(root: str, depth: int | None = None) -> tuple[list[str], list[str], li
     while folders or links:
         is_link = not folders
         below = links.popleft() if is_link else folders.pop()
-        status = os.stat(os.path.join(root, below))
+        with _readable(os.path.join(root, below)):
+            status = os.stat(os.path.join(root, below))
         if (status.st_dev, status.st_ino) in entered:
             if is_link:
                 again.append(below.rstrip("/"))
@@ -175,7 +208,7 @@ class _Names(NamedTuple):
 
     @classmethod
     def of(cls, folder: str) -> "_Names":
-        with os.scandir(folder) as entries:
+        with _entries(folder) as entries:
             found = list(entries)
         pictures = [
             name

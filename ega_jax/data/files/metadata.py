@@ -29,6 +29,7 @@ import re
 import numpy as np
 from etils import epath
 
+from ega_jax.data.files.listing import path_fault
 from ega_jax.data.files.text_lines import read_lines
 from ega_jax.data.source import DataError
 
@@ -95,6 +96,12 @@ def read_metadata(
     image_ids = [row[0] for row in _read_rows(path, columns=(1,))]
     if not image_ids:
         raise DataError(f"{path} is empty; write one image path per line")
+    for line, image_id in enumerate(image_ids, start=1):
+        if fault := path_fault(image_id):
+            raise DataError(
+                f"{path}, line {line}: {image_id!r} {fault}; ids are paths below the folder of the "
+                "images, by which what is written of an image is called, too"
+            )
     index_of = {image_id: index for index, image_id in enumerate(image_ids)}
     if len(index_of) < len(image_ids):
         line = _first_repeat(image_ids)

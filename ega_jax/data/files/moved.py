@@ -16,8 +16,6 @@ def moved_hint(root: str | os.PathLike, image_ids: Sequence[str]) -> str:
       image_ids: none of which exists below it.
     """
     root, first = os.fspath(root), image_ids[0]
-    if os.path.isabs(first):
-        return "; ids in image_ids.txt must be relative to it"
     for folder in subfolders(root)[:_TRIED]:
         if os.path.isfile(os.path.join(root, folder, first)):
             return f". They are in {os.path.join(root, folder)}"

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import gzip
 import pathlib
-import re
 import stat
 import tarfile
 import zipfile
@@ -16,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ega_jax.data.files.listing import path_fault
 from ega_jax.data.source import DataError
 
 MAX_BYTES = 2**26  # of one file, packed archives within archives aside
@@ -82,19 +82,9 @@ def members(path: str) -> Iterator[Member]:
                     yield from _tar_members(archive, path, nested=True)
 
 
-def name_fault(name: str) -> str:
-    """Says what is wrong with a path that should lead into a folder; empty if nothing is."""
-    path = pathlib.PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or re.match("[A-Za-z]:", name):
-        return "has an absolute path"
-    if ".." in path.parts or "\0" in name:
-        return "leads out of its folder"
-    return ""
-
-
 def _zip_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str) -> Member:
     kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the writer knew no Unix
-    fault = name_fault(entry.orig_filename) or _size_fault(entry.file_size)
+    fault = path_fault(entry.orig_filename) or _size_fault(entry.file_size)
     if kind not in (0, stat.S_IFREG):
         fault = "is a symbolic link" if kind == stat.S_IFLNK else "is no plain file"
 
@@ -140,7 +130,7 @@ def _tar_members(archive: tarfile.TarFile, path: str, nested: bool) -> Iterator[
 
 
 def _tar_member(archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str) -> Member:
-    fault = name_fault(entry.name) or _size_fault(entry.size)
+    fault = path_fault(entry.name) or _size_fault(entry.size)
     if not entry.isreg():
         kind = "symbolic link" if entry.issym() else "hard link" if entry.islnk() else "device"
         fault = f"is a {kind}"

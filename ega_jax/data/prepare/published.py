@@ -6,7 +6,7 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping
 
-from ega_jax.data.files.listing import walk
+from ega_jax.data.files.listing import path_fault, walk
 from ega_jax.data.files.metadata import MASKS_FILE, Metadata, read_metadata
 from ega_jax.data.files.text_lines import read_text
 from ega_jax.data.files.write_metadata import METADATA_FILES
@@ -149,8 +149,8 @@ def clip(box: tuple[int, int, int, int], size: Size) -> tuple[int, int, int, int
 
 def _listed(split: Split, metadata: Metadata) -> Split:
     """Fills in what the metadata lists."""
-    for path in (*metadata.image_ids, *(p for row in metadata.masks or () for p in row)):
-        if fault := archives.name_fault(path):
+    for path in (path for row in metadata.masks or () for path in row):
+        if fault := path_fault(path):
             raise DataError(f"{metadata.folder}: path {path!r} {fault}; correct it")
     sizes = [None] * len(metadata.image_ids)
     if metadata.image_sizes is not None:

@@ -127,6 +127,11 @@ def _open(
         if source is None:
             continue
         class_names = source.class_names
+        if unknown := [name for name in background if name not in class_names]:
+            raise DataError(
+                f"--background-classes: {unknown[0]!r} is no class of {source.name}; there are "
+                f"{', '.join(class_names[:20])}"
+            )
         contents = None
         if metadata:
             boxless = frozenset(map(class_names.index, background))

@@ -15,11 +15,14 @@ import logging
 import os
 import shlex
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from google.protobuf import json_format
 
 from ega_jax.data.files.headers import header_table, read_named_header
 from ega_jax.data.source import SPLITS, DataError
@@ -145,7 +148,8 @@ def open_builder(directory: str | os.PathLike) -> tuple[tfds.core.DatasetBuilder
       directory: the folder of `dataset_info.json`: data set, config if any, and version.
 
     Raises:
-      DataError: there is none, its kind is unknown, or it is in a format that cannot be read.
+      DataError: there is none, it is damaged, its kind is unknown, or it is in a format that
+        cannot be read.
     """
     if not directory or not (epath.Path(directory) / "dataset_info.json").exists():
         raise DataError(
@@ -153,7 +157,13 @@ def open_builder(directory: str | os.PathLike) -> tuple[tfds.core.DatasetBuilder
             "folder of its dataset_info.json, which ends in the version: DIR/cub/1.0.0; or to the "
             f"name of one that can be downloaded: {', '.join(ADDRESSES)}"
         )
-    builder = tfds.builder_from_directory(directory)
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except (ValueError, KeyError, TypeError, json_format.ParseError) as error:
+        raise DataError(
+            f"dataset_info.json or features.json in {os.fspath(directory)!r} is damaged ({error}); "
+            "copy or prepare the data set again"
+        ) from error
     if builder.info.file_format not in (_TFRECORD, _ARRAY_RECORD):
         raise DataError(
             f"{directory} is stored as {builder.info.file_format.value}; prepare it with "
@@ -228,14 +238,17 @@ def read_index(builder: tfds.core.DatasetBuilder, split: str) -> Index:
     """Reads the index of a split.
 
     Raises:
-      DataError: there is none, or it is of other files.
+      DataError: there is none, it is damaged, or it is of other files.
     """
     path = _path(builder, split)
     remedy = f"run python -m ega_jax.data.tfds.index {builder.data_dir}"
     if not path.exists():
         raise DataError(f"{path} does not exist; {remedy}, once")
-    with np.load(io.BytesIO(path.read_bytes())) as arrays:
-        index = Index(**arrays)
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
+            index = Index(**arrays)
+    except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged ({error}); {remedy}") from error
     if index.shard_lengths.tolist() != builder.info.splits[split].shard_lengths:
         raise DataError(f"{path} is the index of other files; {remedy}")
     return index

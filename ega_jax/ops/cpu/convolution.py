@@ -305,7 +305,7 @@ def _pixels_at_once(x, kernel, strides, padding, groups) -> int:
     """Returns how many neighbouring pixels to compute as channels: a power of 2, 1 for none."""
     width = kernel.shape[1]
     columns = x.shape[2] + sum(padding[1]) - width + 1
-    if groups > 1 or width == 1 or strides[1] != 1 or min(padding[1]) < 0:
+    if groups > 1 or width == 1 or strides != (1, 1) or min(padding[1]) < 0:
         return 1
     most = (_COLUMNS_OF_COLOURS if x.shape[3] <= _COLOURS else _COLUMNS)[has_avx512()]
     pixels = 1

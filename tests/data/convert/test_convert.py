@@ -271,6 +271,50 @@ def test_sizes_with_a_point_are_sizes(data, kind, capsys):
     assert sizes[:2] == ["a/1.jpg,40,30", "a/2.jpg,33,51"]
 
 
+def test_run_lengths_say_what_they_are_for(data, capsys):
+    """Where the picture is turned and the image has no size: that of its run lengths."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(data / "images" / "a" / "1.jpg", exif=turned)
+    inside = np.zeros((30, 40), bool)
+    inside[2:12, 3:33] = True
+    runs = np.diff(np.flatnonzero(np.diff(inside.T.ravel(), prepend=False)), prepend=0).tolist()
+    shape = {"size": [30, 40], "counts": [*runs, 1200 - sum(runs)]}
+
+    def of_run_lengths(content, size=None):
+        content["annotations"][0]["segmentation"] = shape | ({"size": size} if size else {})
+        for side in ("width", "height"):
+            content["images"][0].pop(side, None)
+
+    change(data / "coco.json", of_run_lengths)
+    assert main(arguments(data, "coco")) == 0
+    assert "apply_exif=false" in capsys.readouterr().out
+    (mask,) = (data / "meta" / "masks").rglob("1*.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(mask)) > 0, inside)
+
+    for size, message in (([40, 30], "pictures"), ([30], "has the size [30], not [height, width]")):
+        change(data / "coco.json", lambda content, size=size: of_run_lengths(content, size))
+        if size == [40, 30]:
+            change(
+                data / "coco.json", lambda content: content["images"][0].update(width=40, height=30)
+            )
+            message = "segmentation has the size 30 x 40, but the image has 40 x 30"
+        assert main(arguments(data, "coco", out="other")) == 1
+        said = capsys.readouterr()
+        assert message in said.out + said.err
+
+
+def test_the_name_in_an_xml_file_and_its_own(data, capsys):
+    """After both were renamed, the name inside may be that of another picture."""
+    path = data / "xml" / "a" / "1.xml"
+    path.write_text(path.read_text().replace("<filename>1.jpg", "<filename>2.jpg"))
+    assert main(arguments(data, "voc")) == 1
+    said = capsys.readouterr()
+    assert "a/1.xml: there is a/1.jpg, but its filename says a/2.jpg" in said.out + said.err
+    path.write_text(path.read_text().replace("<filename>2.jpg", "<filename>old.jpg"))
+    assert main(arguments(data, "voc")) == 0
+
+
 def test_run_lengths_of_another_size_are_found_before_anything_is_written(data, capsys):
     def longer(content):
         content["annotations"][1]["segmentation"] = {"counts": [0, 33 * 51 + 1]}

@@ -182,6 +182,26 @@ def test_copies_take_the_place_of_links(tmp_path, pictures):
     assert place.read_bytes() == (root / "train/cat/a.jpg").read_bytes()
 
 
+@pytest.mark.parametrize("how", ["link", "copy", "none"])
+def test_pictures_of_somebody_else_are_not_removed(tmp_path, pictures, how):
+    """Neither behind a link in place of our folder, nor files that nobody was to copy."""
+    root = save_pictures(tmp_path / "pictures", SIZES)
+    out, (first, *rest) = tmp_path / "out", pictures
+    every = functools.partial(iter, pictures)
+    settings = {"root": root, "names": NAMES, "images": how}
+    write(out, every, ["yolo", "voc"], **{**settings, "images": "none"})
+    (out / "yolo" / "images").symlink_to(root)
+    own = out / "voc" / "JPEGImages" / first.image_id
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"put here by hand")
+    gone = [first.image_id]
+    write(out, functools.partial(iter, rest), ["yolo", "voc"], left_out=gone, **settings)
+    assert (root / first.image_id).exists()
+    assert own.exists() == (how != "copy")
+    for text in ("yolo/labels/train/cat/a.txt", "voc/Annotations/train/cat/a.xml"):
+        assert not (out / text).exists()
+
+
 def test_lists_of_a_split_without_pictures_are_empty(tmp_path, pictures):
     """All of its boxes were rejected since."""
     formats, splits = ["coco", "voc", "yolo"], {"train", "val"}

@@ -62,6 +62,7 @@ def test_metadata(tmp_path):
         ("../a.png,cat\n", "line 1: ../a.png is not a path below"),
         ("a.png,cat,dev\n", "line 1: split 'dev'"),
         ("image,class\n", "lists no picture"),
+        ('"a.png,cat\n' + "b.png,dog\n" * 20000, "line .*field larger than.*a quote left open"),
     ],
 )
 def test_lines_that_cannot_be(tmp_path, text, message):

@@ -143,7 +143,6 @@ def test_metadata_by_other_names(tmp_path):
         ("data", ["cat/1.png"], r"They are in .*data/images"),
         ("data/images/cat", ["cat/1.png"], r"They are in .*images$"),
         ("data/images", ["old/images/cat/1.png"], r"leave out 'old/images/' at the start"),
-        ("data/images", ["/old/cat/1.png"], "must be relative to it"),
         ("data/images", ["owl/9.png", "owl/8.png"], "which holds cat, dog; were the images moved"),
     ],
 )

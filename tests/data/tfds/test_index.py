@@ -89,6 +89,22 @@ def test_lost_records(tmp_path):
         write_index(directory)
 
 
+def test_files_of_an_interrupted_copy(tmp_path):
+    directory = pathlib.Path(prepared(tmp_path, pictures(3)))
+    write_index(directory)
+    builder, _ = open_builder(directory)
+    (index,) = (directory / "ega_jax" / "index").glob("*.npz")
+    whole = index.read_bytes()
+    for size in (0, 100, len(whole) - 30):
+        index.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"npz is damaged .*run python -m ega_jax.data.tfds.in"):
+            read_index(builder, index.stem)
+    info = directory / "dataset_info.json"
+    info.write_text(info.read_text()[:-40])
+    with pytest.raises(DataError, match=r"dataset_info.json or features.json in .* is damaged"):
+        open_builder(directory)
+
+
 def test_unknown_data_sets(tmp_path):
     directory = prepared(tmp_path, pictures(1), name="mnist", id_feature="name")
     with pytest.raises(DataError, match=r"images are named in mnist is not known. Known are calt"):

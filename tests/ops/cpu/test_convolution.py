@@ -117,6 +117,16 @@ def test_other_platforms_compile_the_plain_convolution(case):
     )
 
 
+@pytest.mark.parametrize("strides", [(2, 1), (1, 2)])
+@pytest.mark.parametrize("avx512", [False, True])
+def test_another_stride_for_rows_than_for_columns(strides, avx512, monkeypatch):
+    monkeypatch.setattr(convolution, "has_avx512", lambda: avx512)
+    x, kernel = jax.random.normal(jax.random.key(0), (1, 8, 8, 16)), jnp.ones((3, 3, 16, 4))
+    settings = {"strides": strides, "padding": ((1, 1), (1, 1))}
+    found = jax.jit(functools.partial(convolution.convolve, **settings))(x, kernel)
+    np.testing.assert_allclose(found, plain(x, kernel, **settings), rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_not_wanted_is_not_computed():
     """As in an attack: the gradient of the images alone, or of the kernel alone."""
     *shapes, settings = CASES["to few channels"]
