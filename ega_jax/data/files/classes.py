@@ -30,7 +30,7 @@ def read_split(
       The metadata and the names of the classes.
 
     Raises:
-      DataError: the metadata cannot be used; see `read_metadata`.
+      DataError: the metadata cannot be used, see `read_metadata`, or `background` are no classes.
       ValueError: `class_names` and `num_classes` disagree.
     """
     beside = class_names_beside(metadata)
@@ -48,10 +48,17 @@ def read_split(
             )
         num_classes = len(class_names)
     if class_names is None:  # they are called as their labels
-        boxless = {int(name) for name in background if name.isascii() and name.isdecimal()}
+        unknown = [name for name in background if not (name.isascii() and name.isdecimal())]
     else:
-        boxless = {class_names.index(name) for name in background if name in class_names}
-    split = read_metadata(metadata, num_classes, frozenset(boxless))
+        unknown = [name for name in background if name not in class_names]
+    if unknown:
+        there = "numbers" if class_names is None else ", ".join(class_names[:20])
+        raise DataError(
+            f"{os.fspath(metadata)}: {unknown[0]!r}, which is to be a class without an object, is "
+            f"no class; there are {there}"
+        )
+    find = int if class_names is None else class_names.index
+    split = read_metadata(metadata, num_classes, frozenset(map(find, background)))
     if class_names is None:
         class_names = map(str, range(num_classes or int(split.labels.max()) + 1))
     return split, tuple(class_names)

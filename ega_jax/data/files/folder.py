@@ -271,7 +271,7 @@ def split_sources(
         source = sources[split]
         if unknown := [name for name in background if name not in source.class_names]:
             raise DataError(
-                f"config.data.background_classes: {unknown[0]!r} is no class of {folder}; "
+                f"{folder}: {unknown[0]!r}, which is to be a class without an object, is no class; "
                 f"there are {', '.join(source.class_names[:20])}"
             )
         labels = frozenset(map(source.class_names.index, background))

@@ -129,8 +129,8 @@ def _open(
         class_names = source.class_names
         if unknown := [name for name in background if name not in class_names]:
             raise DataError(
-                f"--background-classes: {unknown[0]!r} is no class of {source.name}; there are "
-                f"{', '.join(class_names[:20])}"
+                f"{source.name}: {unknown[0]!r}, which is to be a class without an object, is no "
+                f"class; there are {', '.join(class_names[:20])}"
             )
         contents = None
         if metadata:
