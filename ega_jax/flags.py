@@ -222,6 +222,17 @@ def refuse_epochs_beside_steps() -> None:
         )
 
 
+def refuse_fields_beside_merge() -> None:
+    """Refuses fields that say how to annotate where `--merge` writes again what is there."""
+    sections = ("annotate.", "predict.", "reader.")
+    for name in command_line.field_names(sys.argv):
+        if name.startswith(sections) and name != "annotate.out":
+            raise app.UsageError(
+                f"--config.{name} does nothing beside --merge, which keeps the settings of the "
+                "call that annotated; give it to that call again"
+            )
+
+
 def require(*names: str) -> None:
     """Refuses to go on without these flags."""
     missing = [f"--{name}" for name in names if not flags.FLAGS[name].value]

@@ -122,6 +122,7 @@ def _annotate() -> int:
     if flags.MERGE.value:
         if flags.IMAGES.value or flags.METADATA.value:
             raise app.UsageError("--merge is of pictures that are known; leave out --images")
+        flags.refuse_fields_beside_merge()
         merge(flags.CONFIG.value, _ready(), flags.MERGE.value, checkpoint=flags.CHECKPOINT.value)
         return 0
     flags.require("images")

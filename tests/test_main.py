@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from absl import flags
+from absl import app, flags
 from absl import logging as absl_logging
 from PIL import Image
 
@@ -184,6 +184,18 @@ def test_default_workdir_is_named_after_the_config(run, monkeypatch, config, wor
     assert where == workdir
     assert config.seed == 5
     assert kwargs == {"checkpoint": "best"}
+
+
+def test_fields_that_a_merge_does_not_read_are_refused(run, tiny_run):
+    arguments = ["--mode=annotate", f"--workdir={tiny_run[0]}", "--merge=review.json"]
+    with pytest.raises(app.UsageError, match="--config.annotate.format does nothing beside --mer"):
+        run(*arguments, "--config.annotate.format=csv")
+
+
+def test_a_workdir_is_no_damaged_checkpoint(run, tiny_run, tmp_path):
+    from ega_jax.runtime import checkpoints
+
+    assert checkpoints.find(tmp_path, str(tiny_run[0])) == checkpoints.find(tiny_run[0], "last")
 
 
 def test_fields_without_a_recipe_change_the_config_of_the_run(run, tiny_run, tmp_path):

@@ -97,8 +97,9 @@ def annotate(
             "threshold": cut,
             "left_out": [{"file": file, "reason": why} for file, why in pictures.left_out],
             "settings": config.annotate.to_dict(),
+            "formats": list(dict.fromkeys([*_written_before(out), *formats])),
         }
-        return _finish(out, parts, facts, names, workdir)
+        return _finish(out, parts, facts, formats, names, workdir)
 
 
 def merge(
@@ -106,7 +107,8 @@ def merge(
 ) -> None:
     """Takes up what a person said of boxes, and writes again what was written.
 
-    Formats and settings are those of the last call that annotated; the network is not asked.
+    All formats that are there are written again, with the settings of the last call that annotated;
+    the network is not asked.
 
     Args:
       config: as for `annotate`.
@@ -133,7 +135,8 @@ def merge(
         logger.info(
             "Merged: %s", ", ".join(f"{n} {verdict}" for verdict, n in said.counts().items())
         )
-        _finish(out, parts, json.loads(summary.read_text()), names, workdir)
+        facts = json.loads(summary.read_text())
+        _finish(out, parts, facts, _written_before(out), names, workdir)
 
 
 def _run(
@@ -164,8 +167,22 @@ def _known_review(out: epath.Path, parts: Parts) -> Review:
     return Review.read(path, _fingerprint(out), parts.pictures()) if path.exists() else Review()
 
 
+def _written_before(out: epath.Path) -> list[str]:
+    """Returns the formats that calls have written so far."""
+    path = out / "summary.json"
+    if not path.exists():
+        return []
+    facts = json.loads(path.read_text())
+    return facts.get("formats", list(facts["written"]))  # older versions had only the last ones
+
+
 def _finish(
-    out: epath.Path, parts: Parts, facts: dict[str, Any], names: Sequence[str], workdir: str
+    out: epath.Path,
+    parts: Parts,
+    facts: dict[str, Any],
+    formats: Sequence[str],
+    names: Sequence[str],
+    workdir: str,
 ) -> list[dict]:
     """Writes the formats, `summary.json` and the page for the review; returns what was skipped."""
     settings, review = facts["settings"], _known_review(out, parts)
@@ -178,7 +195,7 @@ def _finish(
     written = write(
         out,
         every,
-        words(settings["format"]),
+        formats,
         root=root,
         names=names,
         regions=settings["regions"],

@@ -13,7 +13,7 @@ from ega_jax.runtime.distributed import STOPPED
 from ega_jax.runtime.errors import ConfigError, UserError
 from ega_jax.studies import pages, search
 from ega_jax.studies.plan import Row, Study, StudyError
-from ega_jax.studies.runner import Outcome, Runner, differences, lacking
+from ega_jax.studies.runner import Outcome, Runner, differences, lacking, trained_on
 from ega_jax.studies.runs import Run, runs_of
 from ega_jax.studies.summary import Line, summarize
 
@@ -51,6 +51,7 @@ def study(
     if plan is None:
         return _only_pages(folder)
     _refuse_another(plan, folder)
+    store.refuse_run(folder)
     work = _Work(plan, folder, rows, seeds, given)
     if jobs == 0:
         _require_some(folder, _on_disk(plan, folder))
@@ -195,9 +196,26 @@ class _Work:
                     finished.setdefault(row.name, {})[seed] = self.folder / run.name
                 elif run.name not in failed:
                     logger.warning("%s is not in the table: %s", run.name, why)
+        self._leave_out_other_images(finished)
         lines = summarize(self.plan, finished)
         pages.write(self.folder, self.plan, lines, failed)
         return lines
+
+    def _leave_out_other_images(self, finished: dict[str, dict[int, pathlib.Path]]) -> None:
+        """Takes runs out that were trained on other images than the first one was."""
+        first: tuple[str, pathlib.Path] | None = None
+        for of_row in finished.values():
+            for seed, place in list(of_row.items()):
+                digest = trained_on(place)
+                first = first or (digest and (digest, place)) or None
+                if first and digest not in (None, first[0]):
+                    logger.warning(
+                        "%s is not in the table: it was trained on other images than %s; move it "
+                        "away, or give the study another --workdir",
+                        place.relative_to(self.folder),
+                        first[1].relative_to(self.folder),
+                    )
+                    del of_row[seed]
 
 
 # Of the fields that a run keeps, those in which the seeds of a row may differ; files lie elsewhere
@@ -233,6 +251,11 @@ def _require_alike(row: Row, places: Sequence[pathlib.Path]) -> None:
     every = [store.read_json(place / "results.json") for place in places]
     configs = [store.parse(x.get("config"), place) for x, place in zip(every, places, strict=True)]
     remedy = "evaluate both alike (--mode=eval), or move one away"
+    digests = {place: digest for place in places if (digest := trained_on(place))}
+    if other := [place for place in digests if digests[place] != digests[next(iter(digests))]]:
+        raise StudyError(
+            f"{other[0]} was trained on other images than {next(iter(digests))}; move one away"
+        )
     for place, results, config in zip(places, every, configs, strict=True):
         trained = [
             change

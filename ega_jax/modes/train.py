@@ -80,7 +80,7 @@ def train(
     check(config, Placement().num_devices)
     if config.steps == 0:
         return _without_steps(config, workdir, checkpoint)
-    with lock.only_one(workdir), remember_loss(workdir):
+    with lock.only_one(workdir), remember_loss(workdir), distributed.stopped_at_once():
         trainer = Trainer(config, workdir, checkpoint)
         with (
             trainer.checkpoints() as saved,
@@ -99,9 +99,17 @@ def _without_steps(config: ml_collections.ConfigDict, workdir: str, checkpoint: 
     if config.data.name == "creatures" or config.data.root or checkpoint is not None:
         return evaluate(config, workdir, checkpoint=checkpoint)
     untrained.ensure(config, workdir)
+    path = find(workdir, "last")
+    run = store.of_checkpoint(path)
+    config = store.settle(run.config, config, path)
+    store.check_place(workdir, run)
+    place = epath.Path(workdir) / "results.json"
+    if place.exists():  # of an evaluation, when there were data
+        logger.info("Nothing is evaluated: config.data.root is empty. Figures: %s", place)
+        return store.read_json(place)
     results = {"config": config.to_dict(), "step": 0, "device": devices.describe()}
     if distributed.is_lead():
-        files.write_json(epath.Path(workdir) / "results.json", results)
+        files.write_json(place, results)
         logger.info("Nothing is evaluated: config.data.root is empty.")
     return results
 
@@ -195,12 +203,21 @@ class Trainer:
             state = untrained.fresh_state(self.config, self.model, self.init, self.placement)
         else:
             state = self.restore(self.going_on_from)
+            if int(state.step) > self.total_steps:
+                raise ConfigError(
+                    f"{self.going_on_from} has made {int(state.step)} steps, and the run is to "
+                    f"have {self.total_steps}; go on from an earlier one with --checkpoint=STEP, "
+                    "or choose another --workdir"
+                )
+            if int(state.step) < self.total_steps:
+                saved.require_room(state)
             saved.set_aside_after(int(state.step))
+            saved.save(state)  # that of another workdir, or of the best, is the last one now
             going_on.remember(self.workdir, self.checkpoint, int(state.step))
             logger.info("Going on from step %d (%s).", int(state.step), self.going_on_from)
             if self.config.model.pretrained:
                 logger.info("%s is not read again.", self.config.model.pretrained)
-        if int(state.step) < self.total_steps:
+        if self.going_on_from is None:
             saved.require_room(state)
         if distributed.is_lead():
             store.save(self.workdir, self.config, self.source.class_names, self.facts)

@@ -155,7 +155,7 @@ def find(workdir: str | os.PathLike, which: str) -> epath.Path:
     Args:
       workdir: of the run.
       which: `last`, `best`, a step, one of the choices that errors list (`last/100`), or the path
-        of a checkpoint's folder, or of a `last` or `best`, of which the newest is taken.
+        of a checkpoint's folder, or of a `last`, `best` or workdir, of which the newest is taken.
 
     Raises:
       CheckpointError: there is no such checkpoint; says which there are.
@@ -171,6 +171,8 @@ def find(workdir: str | os.PathLike, which: str) -> epath.Path:
                 return folder / name / which
     else:
         for path in (folder / which, epath.Path(which).expanduser().absolute()):
+            if (path / "checkpoints").is_dir():  # a workdir
+                return find(path, "last")
             if path.is_dir():
                 steps = _steps(path) if path.name in ("last", "best") else []
                 return path / str(steps[-1]) if steps else path

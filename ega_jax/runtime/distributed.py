@@ -80,6 +80,27 @@ def gather(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
 
 
 @contextlib.contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Ends the program with code `STOPPED` at a SIGTERM, where there is nothing to save.
+
+    Several processes are told by JAX's preemption service, see `stop_signal`, at their first step.
+    """
+
+    def told(number: int, frame: Any) -> None:
+        logger.info("Told to stop: the same command goes on.")
+        raise SystemExit(STOPPED)
+
+    if jax.process_count() > 1:
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
 def stop_signal() -> Iterator[Callable[[int], bool]]:
     """Yields a function that says, after every step, whether to save and stop.
 

@@ -98,6 +98,12 @@ def differences(
     return listed
 
 
+def trained_on(place: pathlib.Path) -> str | None:
+    """Returns the digest of the images that a run was trained on; None if its folder lacks it."""
+    path = place / "data.json"
+    return store.read_json(path).get("train_digest") if path.exists() else None
+
+
 def _results(place: pathlib.Path) -> dict[str, Any] | None:
     if not (place / "results.json").exists():
         return None
@@ -239,6 +245,8 @@ class Runner:
         line = last_words(self.folder / name / LOG, one.log_begins)
         if f"{self.folder / name} is in use by " in line:
             return False
+        if code == 0:
+            line = "it ended, but " + (self._look(one.run)[1] or lacking(one.run, self.folder))
         if code == STOPPED:
             line = "told to stop; the same command goes on with it"
         if code < 0:  # nothing that it said is the reason

@@ -231,6 +231,13 @@ def test_reviewed_boxes_are_written_again(run, merge):
     merge(save({"image": gone, "object": 0, "verdict": "accept"}))
     assert gone in {row["image"] for row in csv.DictReader(open(out / "boxes.csv"))}
 
+    # Also those that the last call did not ask for.
+    assert summary_of(out)["formats"] == ["coco", "csv", "voc", "yolo", "png"]
+    assert (out / f"voc/Annotations/{stem}.xml").exists()
+    merge(save({"image": gone, "object": 0, "verdict": "reject"}))
+    assert gone not in {one.file for one in read_coco(str(out / "instances.json")).pictures}
+    assert not (out / f"voc/Annotations/{stem}.xml").exists()
+
 
 def test_merging_without_annotations_or_of_others(run, merge, tmp_path):
     with pytest.raises(ConfigError, match="has no annotations that are finished"):

@@ -69,6 +69,23 @@ def test_told_to_stop_in_the_last_evaluation(tiny_run, tmp_path, monkeypatch, nu
     assert again["test"] == results["test"] and again["step"] == results["step"]
 
 
+@pytest.mark.slow
+def test_told_to_stop_before_the_first_step(tmp_path, monkeypatch):
+    """While the data are looked at, say: there is nothing to save."""
+    sources = train.build.sources
+
+    def told(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return sources(*args, **kwargs)
+
+    monkeypatch.setattr(train.build, "sources", told)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        train.train(tiny(), str(tmp_path))
+    assert end.value.code == train.STOPPED
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 # Stopped and killed while the entropies are setting in.
 LONGER = TINY | {
     "steps": 24,

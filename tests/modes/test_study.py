@@ -270,6 +270,24 @@ def test_seeds_that_were_trained_otherwise_are_not_averaged(study, copied):
         mode.study(None, str(copied))
 
 
+def test_runs_on_other_images_are_not_averaged(study, copied, caplog):
+    """Of another `data.root`, say: that folders move is no difference, what was in them is."""
+    for place, digest in (("cam/0", "a"), ("cam/1", "b"), ("ega/0", "a")):
+        facts = {"train_images": 20, "train_digest": digest}
+        (copied / place / "data.json").write_text(json.dumps(facts))
+    assert mode.study(study, str(copied), jobs=0) == 0
+    assert "cam/1 is not in the table: it was trained on other images than cam/0" in caplog.text
+    seeds = {row["row"]: row["seeds"] for row in cells(copied)}
+    assert seeds == {"cam": "0 5", "ega": "0 1 5"}  # where nothing is known, they count
+    with pytest.raises(StudyError, match="cam/1 was trained on other images than .*cam/0; move"):
+        mode.study(None, str(copied))
+
+
+def test_the_folder_of_a_run_is_no_place_for_a_study(study, tiny_run):
+    with pytest.raises(ConfigError, match="is the folder of a training run"):
+        mode.study(study, str(tiny_run[0]), jobs=0)
+
+
 def evaluated(folder, **fields):
     """Leaves results in a folder of a run as if it had been evaluated with other fields."""
     results = json.loads((folder / "results.json").read_text())

@@ -134,6 +134,23 @@ def test_going_on_from_an_older_checkpoint_sets_the_later_ones_aside(tmp_path, t
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_going_on_without_a_step_leaves_a_last_checkpoint(tmp_path, tiny_run):
+    """In another workdir, and from the best where the run is to have no more steps."""
+    checkpoint = checkpoints.find(tiny_run[0], "last")
+    train.train(tiny(), str(tmp_path / "other"), checkpoint=str(checkpoint))
+    assert checkpoints.find(tmp_path / "other", "last").name == checkpoint.name
+    assert final_arrays(tmp_path / "other") == final_arrays(tiny_run[0])
+
+    shutil.copytree(tiny_run[0], tmp_path / "run")
+    (best,) = (tmp_path / "run" / "checkpoints" / "best").iterdir()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "last" / best.name, ignore_errors=True)
+    with pytest.raises(ConfigError, match=r"last/. has made . steps, and the run is to have 2; go"):
+        train.train(tiny(steps=2), str(tmp_path / "run"))
+    train.train(tiny(steps=int(best.name)), str(tmp_path / "run"), checkpoint="best")
+    assert checkpoints.find(tmp_path / "run", "last").name == best.name
+
+
 def test_damaged_checkpoint_is_refused_and_an_older_one_can_be_chosen(tmp_path, tiny_run):
     original, _ = tiny_run
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)

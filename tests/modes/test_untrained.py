@@ -94,6 +94,22 @@ def test_without_data_there_are_no_figures(named, tmp_path):
 
 
 @pytest.mark.slow
+def test_without_data_no_figures_are_lost(named, scored, tmp_path):
+    """Neither its own, of when there were data, nor those of another run."""
+    with_data = named.copy_and_resolve_references()
+    with_data.update_from_flattened_dict(scored)
+    figures = evaluate.evaluate(with_data, str(tmp_path / "run"))["test"]
+    place = tmp_path / "run" / "results.json"
+    before = place.read_bytes()
+    assert train.train(named, str(tmp_path / "run"))["test"] == json.loads(json.dumps(figures))
+    assert place.read_bytes() == before
+    named.model.width = 0.5
+    with pytest.raises(UserError, match="model.width"):
+        train.train(named, str(tmp_path / "run"))
+    assert place.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_predicting_writes_the_checkpoint_itself(named, tmp_path, pictures, caplog):
     workdir = tmp_path / "run"
     with caplog.at_level("INFO"):

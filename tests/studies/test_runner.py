@@ -77,6 +77,17 @@ def test_a_failing_run_is_shown_and_the_others_go_on(prepare, runs, tmp_path):
     assert runner.Runner(tmp_path, jobs=1).run(runs).failed == {}
 
 
+def test_a_run_that_ended_with_other_results_says_what_they_lack(runs, tmp_path, monkeypatch):
+    results = results_of(runs[0]) | {"step": 99999}
+    code = "import json, sys; json.dump(json.loads(sys.argv[1]), open(sys.argv[2], 'w'))"
+    place = tmp_path / runs[0].name / "results.json"
+    program = (sys.executable, "-c", code, json.dumps(results), str(place))
+    monkeypatch.setattr(runner, "PROGRAM", program)
+    outcome = runner.Runner(tmp_path, 1).run(runs[:1])
+    (said,) = outcome.failed.values()
+    assert said.startswith("it ended, but its results are of step 99999 of ")
+
+
 def test_a_run_that_was_killed_says_so(runs, tmp_path, monkeypatch):
     """As the system does where memory is short."""
     kill = "import os; print('12:00 Step 3', flush=True); os.kill(os.getpid(), 9)"
