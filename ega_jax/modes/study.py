@@ -202,21 +202,34 @@ class _Work:
         return lines
 
     def _leave_out_other_images(self, finished: dict[str, dict[int, pathlib.Path]]) -> None:
-        """Takes runs out that were trained on other images than the first one was."""
-        first: tuple[str, pathlib.Path] | None = None
-        for of_row in finished.values():
+        """Takes runs out that were trained on other images than the first one was.
+
+        Of rows whose fields of the data differ each has a first one of its own.
+        """
+        first: dict[str, tuple[str, pathlib.Path]] = {}
+        for name, of_row in finished.items():
+            fields = self.plan.row(name).fields
+            own = {field: value for field, value in fields.items() if field.startswith("data.")}
             for seed, place in list(of_row.items()):
                 digest = trained_on(place)
-                first = first or (digest and (digest, place)) or None
-                if first and digest not in (None, first[0]):
+                if digest is None:
+                    continue
+                data = store.read_json(place / "results.json")["config"]["data"]
+                known = {name: value for name, value in data.items() if name not in _PLACES}
+                key = json.dumps([own, known], sort_keys=True)
+                expected, other = first.setdefault(key, (digest, place))
+                if digest != expected:
                     logger.warning(
                         "%s is not in the table: it was trained on other images than %s; move it "
                         "away, or give the study another --workdir",
                         place.relative_to(self.folder),
-                        first[1].relative_to(self.folder),
+                        other.relative_to(self.folder),
                     )
                     del of_row[seed]
 
+
+# Fields of `data` that say where files are and how they are read, and not what they are.
+_PLACES = ("root", "val_root", "metadata", "masks", "class_names", "check_files", "cache")
 
 # Of the fields that a run keeps, those in which the seeds of a row may differ; files lie elsewhere
 # on another machine, and memory may choose another batch there.

@@ -281,6 +281,16 @@ def test_runs_on_other_images_are_not_averaged(study, copied, caplog):
     assert seeds == {"cam": "0 5", "ega": "0 1 5"}  # where nothing is known, they count
     with pytest.raises(StudyError, match="cam/1 was trained on other images than .*cam/0; move"):
         mode.study(None, str(copied))
+    (copied / "cam" / "1" / "data.json").unlink()
+    facts["train_digest"] = "c"  # of all of another row
+    for seed in (0, 1, 5):
+        (copied / "ega" / str(seed) / "data.json").write_text(json.dumps(facts))
+    assert mode.study(study, str(copied), jobs=0) == 0
+    assert {row["row"]: row["seeds"] for row in cells(copied)}["ega"] == ""
+    ega = dataclasses.replace(study.row("ega"), fields={"data.train_images": 4000})
+    other = dataclasses.replace(study, rows=(study.row("cam"), ega))  # which is meant
+    assert mode.study(other, str(copied), jobs=0) == 0
+    assert {row["row"]: row["seeds"] for row in cells(copied)}["ega"] == "0 1 5"
 
 
 def test_the_folder_of_a_run_is_no_place_for_a_study(study, tiny_run):
