@@ -318,7 +318,7 @@ def test_steps_are_lowered_as_training_and_evaluation_run_them(tmp_path):
     from ega_jax.evaluation.evaluator import variables_of
     from ega_jax.modes import train
 
-    config = tiny()
+    config = tiny(**{"predict.size": 48, "predict.scales": (1.0, 1.5)})
     with plain_operations():
         lowered = lower.lower_steps(config, FACTS, Placement())
         trainer = train.Trainer(config, str(tmp_path))
@@ -330,6 +330,7 @@ def test_steps_are_lowered_as_training_and_evaluation_run_them(tmp_path):
         }
         assert operations(lowered["train"]) == operations(trainer.step.lower(state, batch))
         step = trainer.evaluator.step
+        batch["image"] = np.zeros((8, 72, 72, 3), np.uint8)  # of the largest view
         assert operations(lowered["eval"]) == operations(step.lower(variables_of(state), batch))
 
 

@@ -125,6 +125,17 @@ def test_two_runs_side_by_side(run, tmp_path):
     assert {len(row.at[kind]) for row in rows for kind in row.at} == {2}
 
 
+@pytest.mark.parametrize("boxes", [(True, False), (False, True), (False, False)])
+def test_the_iou_can_be_chosen_where_either_run_has_true_boxes(tmp_path, boxes):
+    """The page's script asks for it then."""
+    pytest.importorskip("jinja2")
+    for name, known in zip(("one", "two"), boxes, strict=True):
+        (tmp_path / name).mkdir()
+        evaluated(tmp_path / name, boxes=known)
+    page = mode.report(str(tmp_path / "one"), compare=str(tmp_path / "two"))
+    assert ('id="iou"' in text_of(page)) == any(boxes)
+
+
 def test_folders_of_the_same_name_are_told_apart(tmp_path):
     for parent in ("a", "b"):
         (tmp_path / parent / "run").mkdir(parents=True)

@@ -103,7 +103,7 @@ def subfolders(root: str | os.PathLike) -> list[str]:
 
 
 @contextlib.contextmanager
-def _readable(folder: str | os.PathLike) -> Iterator[None]:
+def readable(folder: str | os.PathLike) -> Iterator[None]:
     """Names a folder that may not be read, and what to do about it."""
     try:
         yield
@@ -116,7 +116,7 @@ def _readable(folder: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _entries(folder: str) -> Iterator[Iterator[os.DirEntry]]:
-    with _readable(folder), os.scandir(folder) as entries:
+    with readable(folder), os.scandir(folder) as entries:
         yield entries
 
 
@@ -181,7 +181,7 @@ def _scan(root: str, depth: int | None = None) -> tuple[list[str], list[str], li
     while folders or links:
         is_link = not folders
         below = links.popleft() if is_link else folders.pop()
-        with _readable(os.path.join(root, below)):
+        with readable(os.path.join(root, below)):
             status = os.stat(os.path.join(root, below))
         if (status.st_dev, status.st_ino) in entered:
             if is_link:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
-from ega_jax.data.files.listing import is_nobodys
+from ega_jax.data.files.listing import is_nobodys, readable
 from ega_jax.data.source import SPLITS, DataError
 
 # The usual names, in any case; the first is the field's.
@@ -64,7 +64,8 @@ def folder_names(root: epath.Path) -> list[str]:
     """Lists the names of the folders in a folder that are somebody's; none if there is none."""
     if not root.is_dir():
         return []
-    return [path.name for path in root.iterdir() if not is_nobodys(path.name) and path.is_dir()]
+    with readable(root):
+        return [path.name for path in root.iterdir() if not is_nobodys(path.name) and path.is_dir()]
 
 
 def metadata_folder(metadata: str | os.PathLike, split: str) -> str | None:

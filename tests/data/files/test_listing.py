@@ -3,11 +3,13 @@
 import os
 
 import pytest
+from etils import epath
 from PIL import Image
 
 from ega_jax.data.files import listing
 from ega_jax.data.files.class_folders import tree_source
 from ega_jax.data.files.listing import describe_left_out, list_folder, walk
+from ega_jax.data.files.splits import split_folders
 from ega_jax.data.prepare import archives
 from ega_jax.data.source import DataError
 
@@ -68,6 +70,30 @@ def test_folders_are_listed_where_they_lie_rather_than_where_a_link_is(tmp_path,
     (tmp_path / "ant").symlink_to(tmp_path / "dog")
     with pytest.raises(DataError, match=r"ant holds no .*: ant \(is a link to a"):
         tree_source(tmp_path)
+
+
+def test_folders_that_may_not_be_read_are_named(tmp_path, monkeypatch):
+    """Not as a place to be freed, as where something is to be written."""
+    touch(tmp_path, "cat/1.png", "cat/secret/2.png")
+    look = os.scandir
+
+    def refuse(folder):
+        if str(folder).rstrip("/").endswith("secret"):
+            raise PermissionError(13, "Permission denied", folder)
+        return look(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        DataError, match=r"cat/secret/? cannot be read \(Permission denied\); let it"
+    ):
+        list_folder(tmp_path)
+
+    def refuse_all(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(epath.Path(tmp_path)), "iterdir", refuse_all)
+    with pytest.raises(DataError, match=r"cannot be read"):
+        split_folders(tmp_path)
 
 
 def test_the_order_is_that_of_class_folders_then_of_paths(tmp_path):
