@@ -98,20 +98,7 @@ def _without_steps(config: ml_collections.ConfigDict, workdir: str, checkpoint: 
     """Writes the checkpoint of a run of no steps, and evaluates it if there are data."""
     if config.data.name == "creatures" or config.data.root or checkpoint is not None:
         return evaluate(config, workdir, checkpoint=checkpoint)
-    untrained.ensure(config, workdir)
-    path = find(workdir, "last")
-    run = store.of_checkpoint(path)
-    config = store.settle(run.config, config, path)
-    store.check_place(workdir, run)
-    place = epath.Path(workdir) / "results.json"
-    if place.exists():  # of an evaluation, when there were data
-        logger.info("Nothing is evaluated: config.data.root is empty. Figures: %s", place)
-        return store.read_json(place)
-    results = {"config": config.to_dict(), "step": 0, "device": devices.describe()}
-    if distributed.is_lead():
-        files.write_json(place, results)
-        logger.info("Nothing is evaluated: config.data.root is empty.")
-    return results
+    return untrained.without_data(config, workdir)
 
 
 class Trainer:

@@ -15,7 +15,7 @@ from ega_jax.config import build, store
 from ega_jax.config.check import check
 from ega_jax.models.network import Network
 from ega_jax.models.weights import load
-from ega_jax.runtime import checkpoints, distributed, lock
+from ega_jax.runtime import checkpoints, devices, distributed, files, lock
 from ega_jax.runtime.sharding import Placement
 from ega_jax.training import steps
 
@@ -102,3 +102,30 @@ def ensure(config: ml_collections.ConfigDict, workdir: str) -> None:
         if distributed.is_lead():
             store.save(workdir, config, class_names, _NO_IMAGES)
     logger.info("A run of no steps, %d classes: %s", len(class_names), workdir)
+
+
+def without_data(config: ml_collections.ConfigDict, workdir: str) -> dict:
+    """Writes the checkpoint and the results of a run of no steps that nothing is evaluated of.
+
+    Results that are there, of an evaluation when there were data, stay.
+
+    Returns:
+      What `results.json` holds.
+
+    Raises:
+      ConfigError: the workdir is another run's.
+    """
+    ensure(config, workdir)
+    path = checkpoints.find(workdir, "last")
+    run = store.of_checkpoint(path)
+    config = store.settle(run.config, config, path)
+    store.check_place(workdir, run)
+    place = epath.Path(workdir) / "results.json"
+    if place.exists():
+        logger.info("Nothing is evaluated: config.data.root is empty. Figures: %s", place)
+        return store.read_json(place)
+    results = {"config": config.to_dict(), "step": 0, "device": devices.describe()}
+    if distributed.is_lead():
+        files.write_json(place, results)
+        logger.info("Nothing is evaluated: config.data.root is empty.")
+    return results

@@ -99,9 +99,9 @@ def differences(
 
 
 def trained_on(place: pathlib.Path) -> str | None:
-    """Returns the digest of the images that a run was trained on; None if its folder lacks it."""
+    """Returns the digest of the images that a run was trained on; None if none, or unknown."""
     path = place / "data.json"
-    return store.read_json(path).get("train_digest") if path.exists() else None
+    return (store.read_json(path).get("train_digest") or None) if path.exists() else None
 
 
 def _results(place: pathlib.Path) -> dict[str, Any] | None:

@@ -272,13 +272,13 @@ def test_seeds_that_were_trained_otherwise_are_not_averaged(study, copied):
 
 def test_runs_on_other_images_are_not_averaged(study, copied, caplog):
     """Of another `data.root`, say: that folders move is no difference, what was in them is."""
-    for place, digest in (("cam/0", "a"), ("cam/1", "b"), ("ega/0", "a")):
+    for place, digest in (("cam/0", "a"), ("cam/1", "b"), ("ega/0", "a"), ("ega/1", "")):
         facts = {"train_images": 20, "train_digest": digest}
         (copied / place / "data.json").write_text(json.dumps(facts))
     assert mode.study(study, str(copied), jobs=0) == 0
     assert "cam/1 is not in the table: it was trained on other images than cam/0" in caplog.text
     seeds = {row["row"]: row["seeds"] for row in cells(copied)}
-    assert seeds == {"cam": "0 5", "ega": "0 1 5"}  # where nothing is known, they count
+    assert seeds == {"cam": "0 5", "ega": "0 1 5"}  # of no images, or nobody knows: they count
     with pytest.raises(StudyError, match="cam/1 was trained on other images than .*cam/0; move"):
         mode.study(None, str(copied))
     (copied / "cam" / "1" / "data.json").unlink()

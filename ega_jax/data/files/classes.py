@@ -47,21 +47,37 @@ def read_split(
                 f"num_classes={num_classes} but {len(class_names)} class names; leave one out"
             )
         num_classes = len(class_names)
-    if class_names is None:  # they are called as their labels
+    boxless = boxless_labels(background, class_names, metadata)
+    split = read_metadata(metadata, num_classes, boxless)
+    if class_names is None:
+        class_names = map(str, range(num_classes or int(split.labels.max()) + 1))
+    return split, tuple(class_names)
+
+
+def boxless_labels(
+    background: Sequence[str], class_names: Sequence[str] | None, where: str | os.PathLike
+) -> frozenset[int]:
+    """Returns the labels of classes without an object.
+
+    Args:
+      background: their names.
+      class_names: in the order of the labels; None: they are called as their labels.
+      where: for the message.
+
+    Raises:
+      DataError: one of them is no class.
+    """
+    if class_names is None:
         unknown = [name for name in background if not (name.isascii() and name.isdecimal())]
     else:
         unknown = [name for name in background if name not in class_names]
     if unknown:
         there = "numbers" if class_names is None else ", ".join(class_names[:20])
         raise DataError(
-            f"{os.fspath(metadata)}: {unknown[0]!r}, which is to be a class without an object, is "
-            f"no class; there are {there}"
+            f"{os.fspath(where)}: {unknown[0]!r}, which is to be a class without an object, is no "
+            f"class; there are {there}"
         )
-    find = int if class_names is None else class_names.index
-    split = read_metadata(metadata, num_classes, frozenset(map(find, background)))
-    if class_names is None:
-        class_names = map(str, range(num_classes or int(split.labels.max()) + 1))
-    return split, tuple(class_names)
+    return frozenset(map(int if class_names is None else class_names.index, background))
 
 
 def _same_names(

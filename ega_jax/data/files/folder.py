@@ -11,7 +11,7 @@ import numpy as np
 from ega_jax.data.files import masks as mask_files
 from ega_jax.data.files import splits
 from ega_jax.data.files.class_folders import tree_folder, tree_source
-from ega_jax.data.files.classes import read_split
+from ega_jax.data.files.classes import boxless_labels, read_split
 from ega_jax.data.files.headers import REFUSE, check_images
 from ega_jax.data.files.image_files import file_loader
 from ega_jax.data.files.metadata import Metadata, check_boxes
@@ -268,14 +268,8 @@ def split_sources(
         for split, folder in folders.items()
     }
     for split, folder in folders.items():
-        source = sources[split]
-        if unknown := [name for name in background if name not in source.class_names]:
-            raise DataError(
-                f"{folder}: {unknown[0]!r}, which is to be a class without an object, is no class; "
-                f"there are {', '.join(source.class_names[:20])}"
-            )
-        labels = frozenset(map(source.class_names.index, background))
-        located = with_objects(dataclasses.replace(source, background=labels))
+        boxless = boxless_labels(background, sources[split].class_names, folder)
+        located = with_objects(dataclasses.replace(sources[split], background=boxless))
         if located is None:
             raise DataError(f"{folder} has no image of a class with an object")
         sources[split] = located

@@ -26,6 +26,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ega_jax.data.files import class_folders, folder, splits
+from ega_jax.data.files.classes import boxless_labels
 from ega_jax.data.files.headers import by_name, header_table, read_headers
 from ega_jax.data.files.masks import BINARY, VALUES, mask_paths
 from ega_jax.data.files.metadata import MASKS_FILE, Metadata, read_metadata
@@ -127,14 +128,9 @@ def _open(
         if source is None:
             continue
         class_names = source.class_names
-        if unknown := [name for name in background if name not in class_names]:
-            raise DataError(
-                f"{source.name}: {unknown[0]!r}, which is to be a class without an object, is no "
-                f"class; there are {', '.join(class_names[:20])}"
-            )
+        boxless = boxless_labels(background, class_names, source.name)
         contents = None
         if metadata:
-            boxless = frozenset(map(class_names.index, background))
             contents = read_metadata(folders[split], boxless=boxless)
         unfit = [image_id for image_id in source.image_ids if re.search(r"[,\r\n]", image_id)]
         if unfit:
