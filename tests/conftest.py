@@ -16,10 +16,12 @@ from tests.helpers import compilation
 # Before JAX is first imported: sharding is tested on four devices of one process.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ |= compilation.quick(devices=4)
-# Many tests compile the same step, some of them in processes of their own. Workers share a cache.
+# Many tests compile the same step, some of them in processes of their own. Workers share a cache,
+# which is not that of the user.
 OWNS_CACHE = "PYTEST_XDIST_WORKER" not in os.environ
 if OWNS_CACHE:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ega_jax_tests_")
+    os.environ["EGA_JAX_CACHE"] = tempfile.mkdtemp(prefix="ega_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["EGA_JAX_CACHE"], "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 from ega_jax.runtime import cpu  # noqa: E402
@@ -58,9 +60,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
-    """Removes the compilation cache."""
+    """Removes the cache."""
     if OWNS_CACHE:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+        shutil.rmtree(os.environ["EGA_JAX_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

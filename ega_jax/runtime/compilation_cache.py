@@ -7,19 +7,15 @@ import platform
 
 import jax
 
-PLACE = "EGA_JAX_CACHE"  # variable of the environment: where this package keeps things
-
-
-def home() -> pathlib.Path:
-    """Returns the folder that the package keeps things in, by default `~/.cache/ega_jax`."""
-    return pathlib.Path(os.environ.get(PLACE) or "~/.cache/ega_jax").expanduser()
+from ega_jax.runtime.home import home
 
 
 def enable(workdir: str | os.PathLike) -> str:
     """Turns JAX's persistent compilation cache on, unless JAX has been told about it.
 
     A run whose workdir is in a bucket keeps programs there, so that machines that come and go find
-    them; all others in `home()`, by processor: a program compiled for one may not run on another.
+    them; all others keep them below `home()`, the small ones too. By processor: what is compiled
+    for one may not run on another.
 
     Args:
       workdir: of the run.
@@ -34,6 +30,9 @@ def enable(workdir: str | os.PathLike) -> str:
         folder = f"{os.fspath(workdir).rstrip('/')}/compiled/{_processor()}"
     else:
         folder = str(home() / "compiled" / _processor())
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+            # Dozens of small programs take more than a second in all.
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_compilation_cache_dir", folder)
     return folder
 

@@ -51,7 +51,8 @@ def keep_freed_memory() -> bool:
 
 def _may_have_accelerator() -> bool:
     """Says whether JAX may find an accelerator: it has a plugin for one, and is free to take it."""
-    if platforms := jax.config.jax_platforms:
+    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+    if platforms:
         return platforms != "cpu"
     plugins = importlib.metadata.entry_points(group="jax_plugins")
     return bool(plugins) or any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))

@@ -9,21 +9,24 @@ import jax
 import pytest
 
 from ega_jax.runtime import compilation_cache
+from ega_jax.runtime.home import VARIABLE
 from tests.helpers.paths import ROOT
 
 
 @pytest.fixture
 def untold(monkeypatch):
     """As if JAX had not been told of a cache, which these tests themselves use."""
-    before = jax.config.jax_compilation_cache_dir
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = [getattr(jax.config, name) for name in names]
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     jax.config.update("jax_compilation_cache_dir", None)
     yield
-    jax.config.update("jax_compilation_cache_dir", before)
+    for name, value in zip(names, before, strict=True):
+        jax.config.update(name, value)
 
 
 def test_by_default_beside_other_things_of_the_package(untold, monkeypatch, tmp_path):
-    monkeypatch.setenv(compilation_cache.PLACE, str(tmp_path))
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     folder = pathlib.Path(compilation_cache.enable("runs/x"))
     assert folder.parent == tmp_path / "compiled"
     assert jax.config.jax_compilation_cache_dir == str(folder)
@@ -32,6 +35,14 @@ def test_by_default_beside_other_things_of_the_package(untold, monkeypatch, tmp_
 def test_machines_that_come_and_go_find_it_in_their_bucket(untold):
     folder = compilation_cache.enable("gs://bucket/run/")
     assert folder.startswith("gs://bucket/run/compiled/")
+
+
+def test_how_long_what_is_kept_took_is_as_jax_was_told(untold, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    compilation_cache.enable("runs/x")
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == before
 
 
 def test_other_processors_have_folders_of_their_own(untold, monkeypatch, tmp_path):
@@ -60,14 +71,14 @@ jax.monitoring.register_event_listener(
     lambda name, **_: hits.append(name) if name.endswith("cache_hits") else None
 )
 compilation_cache.enable("runs/x")
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(float(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((8, 8)))), len(hits) > 0)
 """
 
 
 def test_a_second_process_does_not_compile_again(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION")}
-    environment |= {"PYTHONPATH": str(ROOT), compilation_cache.PLACE: str(tmp_path)}
+    of_tests = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    environment = {name: value for name, value in os.environ.items() if name not in of_tests}
+    environment |= {"PYTHONPATH": str(ROOT), VARIABLE: str(tmp_path)}
     said = [
         subprocess.run(
             [sys.executable, "-c", PROGRAM],

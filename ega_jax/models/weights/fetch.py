@@ -24,22 +24,17 @@ from collections.abc import Iterator
 
 from ega_jax.models.weights.files import WeightFileError
 from ega_jax.models.weights.official import OFFICIAL, Official
+from ega_jax.runtime.home import VARIABLE, home
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"  # what stands for the official file where a file's path is asked for
-CACHE_VARIABLE = "EGA_JAX_CACHE"
 
 _TIMEOUT = 30  # seconds without a byte
 _ATTEMPTS = 3  # in a row that bring nothing
 _PAUSE = 1.0  # seconds before the second attempt, twice as many before the third, ...
 _REPORT_EVERY = 5.0  # seconds
 _CHUNK = 1 << 20
-
-
-def cache_folder() -> pathlib.Path:
-    """Returns the folder of what was fetched; it need not exist."""
-    return pathlib.Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/ega_jax").expanduser()
 
 
 def official_file(model: str) -> pathlib.Path:
@@ -52,7 +47,7 @@ def official_file(model: str) -> pathlib.Path:
       WeightFileError: the file is nowhere and cannot be fetched, or is not the published one.
     """
     official = OFFICIAL[model]
-    cached = cache_folder() / "weights" / official.file
+    cached = home() / "weights" / official.file
     for path in filter(None, (_in_package(official), cached)):
         if path.is_file():
             digest = sha256(path)
@@ -101,7 +96,7 @@ def download(official: Official, target: pathlib.Path) -> None:
     except OSError as error:
         raise WeightFileError(
             f"cannot write {part}: {error.strerror or error}; another folder can be set by the "
-            f"environment variable {CACHE_VARIABLE}"
+            f"environment variable {VARIABLE}"
         ) from error
     raise WeightFileError(
         f"{official.url} gave another file than the published one: its SHA-256 begins with "

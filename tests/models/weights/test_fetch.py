@@ -12,6 +12,7 @@ import pytest
 from ega_jax.models.weights import fetch, load
 from ega_jax.models.weights.files import WeightFileError, read_metadata, write_safetensors
 from ega_jax.models.weights.official import MODELS, OFFICIAL, Official, published_as
+from ega_jax.runtime.home import VARIABLE, home
 from tests.helpers import plain_states
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -71,7 +72,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(fetch.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(fetch, "_PAUSE", 0.0)
     for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
@@ -237,7 +238,7 @@ def test_a_damaged_file_in_the_cache_is_named(offer, cache):
 def test_a_cache_that_cannot_be_written(server, offer, tmp_path, monkeypatch):
     offer(server)
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv(fetch.CACHE_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
     with pytest.raises(WeightFileError, match="cannot write .*variable EGA_JAX_CACHE"):
         fetch.official_file("resnet50")
     assert server.asked == []
@@ -258,12 +259,6 @@ def test_two_at_once(server, offer, cache):
     assert results == [cache / "w.pth"] * 4
     assert (cache / "w.pth").read_bytes() == CONTENT
     assert len(server.asked) == 1
-
-
-def test_default_cache(monkeypatch, tmp_path):
-    monkeypatch.delenv(fetch.CACHE_VARIABLE)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert fetch.cache_folder() == tmp_path / ".cache" / "ega_jax"
 
 
 def test_the_table():
@@ -294,7 +289,7 @@ def test_locate_and_convert_take_auto(server, offer, tmp_path, capsys):
     load.convert("resnet50", "auto", tmp_path / "out.safetensors")
     assert read_metadata(tmp_path / "out.safetensors")["source"] == "w.pth"
     path = load.locate("auto", "resnet50", batch_norm=True, width=1.0)
-    assert path == fetch.cache_folder() / "weights" / "w.pth"
+    assert path == home() / "weights" / "w.pth"
     assert "267 of 320 tensors" in capsys.readouterr().out
 
 
