@@ -67,11 +67,9 @@ def own_step(network: str, row: str, devices: int) -> tuple[Callable[[], None], 
 
     from ega_jax.aot.lower import jit_train_step
     from ega_jax.config import build
-    from ega_jax.runtime import cpu
     from ega_jax.runtime.sharding import Placement
     from ega_jax.training import steps
 
-    cpu.keep_freed_memory()
     jax.config.update("jax_num_cpu_devices", devices)
     config = config_of(network, row)
     placement, classes, size = Placement(), CLASSES[network], config.data.crop_size

@@ -254,10 +254,9 @@ def _scoring() -> dict[str, Any]:
 
 def _ready() -> str:
     """Returns the folder of the run, once all cores are in use and what is compiled is kept."""
-    from ega_jax.runtime import compilation_cache, cpu
+    from ega_jax.runtime import compilation_cache
 
     workdir = flags.workdir()
-    cpu.keep_freed_memory()
     _use_cores(flags.CONFIG.value)
     compilation_cache.enable(workdir)
     return workdir

@@ -24,10 +24,6 @@ if OWNS_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["EGA_JAX_CACHE"], "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
-from ega_jax.runtime import cpu  # noqa: E402
-
-cpu.keep_freed_memory()
-
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

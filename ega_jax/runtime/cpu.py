@@ -3,14 +3,10 @@
 Nothing here concerns accelerators.
 """
 
-import ctypes
 import functools
-import importlib.metadata
-import importlib.util
 import logging
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import jax
@@ -22,40 +18,6 @@ logger = logging.getLogger(__name__)
 # Without AVX-512, XLA's Eigen convolutions are faster than those of its library YNNPACK, above all
 # the gradients of kernels (docs/cpu.md); products of matrices are left with YNNPACK.
 _EIGEN_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-
-
-# Parameters of glibc's `mallopt`: one arena for all threads (M_ARENA_MAX), no mapping for an array
-# alone (M_MMAP_MAX), and nothing given back (M_TRIM_THRESHOLD).
-_KEEPING = ((-8, 1), (-4, 0), (-1, -1))
-
-
-def keep_freed_memory() -> bool:
-    """Lets this process keep the memory of a step for the next; before JAX makes the first device.
-
-    XLA asks the C library for the memory of each step anew. glibc asks the system for blocks of
-    that size and gives them back at the end of the step, and the system fills them with zeros page
-    by page, while other threads wait (docs/cpu.md). What the environment says (`MALLOC_ARENA_MAX`
-    and its like, or glibc's tunables) stays, and so does all where an accelerator may be: the input
-    pipeline has many threads there, for which one arena is few.
-
-    Returns:
-      Whether freed memory is kept; `False` without glibc, for example on macOS.
-    """
-    told = any(name.startswith("MALLOC_") for name in os.environ)
-    told = told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    if told or sys.platform != "linux" or _may_have_accelerator():
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all([mallopt(*setting) for setting in _KEEPING])
-
-
-def _may_have_accelerator() -> bool:
-    """Says whether JAX may find an accelerator: it has a plugin for one, and is free to take it."""
-    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
-    if platforms:
-        return platforms != "cpu"
-    plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return bool(plugins) or any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))
 
 
 def use_cores(batch_sizes: Sequence[int], devices: int | None = None) -> None:

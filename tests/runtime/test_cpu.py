@@ -1,7 +1,6 @@
 """All cores of a machine without accelerator, as far as batches divide over them."""
 
 import os
-import platform
 import subprocess
 import sys
 
@@ -36,34 +35,12 @@ for a, b in zip(quick, jax.jit(draw)(key), strict=True):
 print("the same")
 """
 
-FAULTS = """
-import resource
-import sys
-import threading
-from ega_jax.runtime import cpu
 
-def step():
-    for _ in range(10):
-        b"x" * (1 << 26)
-
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-kept = cpu.keep_freed_memory()
-for _ in range(2):
-    before = faults()
-    thread = threading.Thread(target=step)
-    thread.start()
-    thread.join()
-print(kept, faults() - before)
-"""
-
-
-def run(script, *arguments, **environment):
+def run(script, *arguments):
     """Runs a script in a process that compiles as it does for users; returns what it said."""
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        env=compilation.thorough() | {"PYTHONPATH": str(ROOT)} | environment,
+        env=compilation.thorough() | {"PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -90,21 +67,6 @@ def test_the_environment_comes_first():
     assert jax.device_count() == 4
     with pytest.raises(ConfigError, match="the environment .* has a number of CPU devices already"):
         cpu.use_cores([8], 2)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
-def test_memory_is_asked_of_the_system_once():
-    pages = 10 * 64 * 1024 // 4
-    kept, faults = run(FAULTS, JAX_PLATFORMS="cpu").split()
-    assert kept == "True" and int(faults) < pages / 20
-    for told in ({"MALLOC_ARENA_MAX": "8"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"}):
-        kept, faults = run(FAULTS, JAX_PLATFORMS="cpu", **told).split()
-        assert kept == "False" and int(faults) > pages / 2
-
-
-@pytest.mark.parametrize("platforms", ["cuda", "tpu,cpu"])
-def test_memory_stays_as_it_is_beside_an_accelerator(platforms):
-    assert run(FAULTS, JAX_PLATFORMS=platforms).startswith("False ")
 
 
 def test_options_are_for_cpus_alone():
