@@ -167,9 +167,10 @@ def _plain_kernel_gradient(
 # has up to `_COLOURS` channels and where it has more; by whether there is AVX-512.
 _COLOURS = 4
 _COLUMNS_OF_COLOURS, _COLUMNS = {False: 32, True: 64}, {False: 24, True: 32}
-# Without AVX-512, from so many channels on either side and so many pixels, the kernel's gradient is
-# summed up from products of shifted images; that of a single pixel always is one product.
-_WIDE, _LARGE = 64, 14 * 14
+# From so many channels on either side, pixels and pixels of a batch, the two by whether there is
+# AVX-512, the kernel's gradient is a product of matrices for each of its rows.
+_WIDE, _LARGE, _MANY = 64, {False: 14 * 14, True: 28 * 28}, {False: 0, True: 6000}
+_PIXELS = 16 * 16  # from so many on, the product is one for each image
 
 
 def _depthwise(kernel: jax.Array, groups: int) -> bool:
@@ -214,24 +215,67 @@ def _cpu_kernel_gradient(
     x: jax.Array, gradient: jax.Array, *, size, strides, padding, groups
 ) -> jax.Array:
     depthwise = groups > 1 and groups == x.shape[3] == gradient.shape[3]
-    wide = groups == 1 and min(x.shape[3], gradient.shape[3]) >= _WIDE
-    large = gradient.shape[1] * gradient.shape[2] >= _LARGE
-    pointwise = groups == 1 and size == (1, 1)
-    if not (depthwise or pointwise or (wide and large and not has_avx512())):
+    if depthwise:
+        total = _sum_of_rows(x, gradient, size, strides, padding)
+    elif groups == 1 and (size == (1, 1) or _worth_products(x, gradient)):
+        total = _products(x, gradient, size, strides, padding)
+    else:
         return _plain_kernel_gradient(
             x, gradient, size=size, strides=strides, padding=padding, groups=groups
         )
-    if depthwise:
-        total = _sum_of_rows(x, gradient, size, strides, padding)
-    else:
-        total = jnp.stack(
-            [
-                jnp.einsum("bhwc,bhwk->ck", pixels, gradient, preferred_element_type=jnp.float32)
-                for pixels in _shifts(x, size, gradient.shape[1:3], strides, padding)
-            ]
-        )
     shape = (*size, x.shape[3] // groups, gradient.shape[3])
     return total.reshape(shape).astype(gradient.dtype)
+
+
+def _worth_products(x: jax.Array, gradient: jax.Array) -> bool:
+    """Says whether a kernel of several pixels gets its gradient from products of matrices."""
+    avx512 = has_avx512()
+    batch, height, width, features = gradient.shape
+    wide = min(x.shape[3], features) >= _WIDE
+    pixels = height * width
+    return wide and pixels >= _LARGE[avx512] and batch * pixels >= _MANY[avx512]
+
+
+def _products(
+    x: jax.Array,
+    gradient: jax.Array,
+    kernel_size: tuple[int, int],
+    strides: tuple[int, ...],
+    padding: Pairs,
+) -> jax.Array:
+    """Returns the gradient `[kh, kw * C, K]` of a kernel, a product of matrices for each row.
+
+    The pixels that a row of the kernel sees lie side by side as channels. XLA's own formulation has
+    the batch as channels, which are few, and no cache holds its kernel, a whole image.
+    """
+    x = _pad(x, padding)
+    _, rows, columns, _ = gradient.shape
+    (down, right), width = strides, strides[1] * (columns - 1) + 1
+    x, gradient = x.astype(jnp.float32), gradient.astype(jnp.float32)
+    side_by_side = [x[:, :, j : j + width : right] for j in range(kernel_size[1])]
+    if len(side_by_side) > 1:  # in memory, not once more for each row
+        x = jax.lax.optimization_barrier(jnp.concatenate(side_by_side, axis=3))
+    else:
+        (x,) = side_by_side
+    height = down * (rows - 1) + 1
+    pairs = [(x[:, i : i + height : down], gradient) for i in range(kernel_size[0])]
+    if x.shape[3] <= gradient.shape[3]:
+        return jnp.stack([_product(*pair) for pair in pairs])
+    # What has fewer channels is to be transposed, and then the result, which is small. Without the
+    # barrier XLA would turn the products round once more.
+    totals = jnp.stack([_product(*pair[::-1]) for pair in pairs])
+    return jax.lax.optimization_barrier(totals).swapaxes(1, 2)
+
+
+def _product(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Sums the products `[C, K]` of the channels `[B, h, w, C]` and `[B, h, w, K]` up.
+
+    Large images one by one, so that the cache holds what is transposed.
+    """
+    x, y = (a.reshape(a.shape[0], -1, a.shape[3]) for a in (x, y))
+    if x.shape[1] < _PIXELS:
+        return jax.lax.dot_general(x, y, (((0, 1), (0, 1)), ((), ())))
+    return jax.lax.dot_general(x, y, (((1,), (1,)), ((0,), (0,)))).sum(axis=0)
 
 
 def _sum_of_shifts(

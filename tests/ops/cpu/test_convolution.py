@@ -32,6 +32,14 @@ CASES = {
     "strides": ((9, 9), 3, 8, (3, 3), {"strides": (2, 2), "padding": ((1, 1), (1, 1))}),
     "wide and large": ((14, 14), 64, 64, (3, 3), {"padding": ((1, 1), (1, 1))}),
     "wide, large, strides": ((29, 28), 64, 64, (1, 1), {"strides": (2, 2)}),
+    "wide, large, all else": (
+        (31, 28),
+        64,
+        96,
+        (3, 5),
+        {"strides": (2, 1), "padding": ((1, 1), (0, 3))},
+    ),
+    "a large batch": ((56, 56), 64, 72, (3, 3), {"padding": ((1, 1), (1, 1))}),
     "depthwise": ((7, 9), 6, 6, (3, 5), {"padding": ((1, 1), (2, 2)), "groups": 6}),
     "depthwise, strides": (
         (8, 9),
@@ -77,9 +85,12 @@ def test_equals_xla(case, avx512, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
 
 
-@pytest.mark.parametrize("case", ["wide and large", "to few channels"])
-def test_formulations_depend_on_the_processor(case, monkeypatch):
-    """The gradient of a wide kernel, and how many pixels are computed as channels."""
+@pytest.mark.parametrize(
+    ("case", "products"),
+    [("wide and large", [3, 0]), ("to few channels", [0, 0])],
+)
+def test_formulations_depend_on_the_processor(case, products, monkeypatch):
+    """The gradient of a kernel by its rows, and how many pixels are computed as channels."""
     *shapes, settings = CASES[case]
     inputs = arrays(*shapes, settings)
     programs = []
@@ -88,12 +99,13 @@ def test_formulations_depend_on_the_processor(case, monkeypatch):
         function = all_three(functools.partial(convolve, **settings))
         programs.append(jax.jit(function).lower(*inputs).as_text())
     assert programs[0] != programs[1]
-    products = [text.count("stablehlo.dot_general") for text in programs]
-    assert products == ([9, 0] if case == "wide and large" else [0, 0])
+    assert [text.count("stablehlo.dot_general") for text in programs] == products
 
 
 @pytest.mark.parametrize("avx512", [False, True])
-@pytest.mark.parametrize("case", ["to few channels", "wide and large", "depthwise"])
+@pytest.mark.parametrize(
+    "case", ["to few channels", "wide and large", "a large batch", "depthwise"]
+)
 def test_bfloat16(case, avx512, monkeypatch):
     """As near to the exact result as rounding to 8 bits allows."""
     monkeypatch.setattr(convolution, "has_avx512", lambda: avx512)
@@ -187,14 +199,26 @@ def test_named_padding(padding, side):
     assert "convolution(" not in gradients(ours).lower(variables, x).compile().as_text()
 
 
+@pytest.mark.parametrize(("batch", "products"), [(2, 3), (1, 0)])
+def test_a_batch_of_few_images_stays_in_the_cache(batch, products, monkeypatch):
+    """With AVX-512, the gradient of a kernel is XLA's own there."""
+    monkeypatch.setattr(convolution, "has_avx512", lambda: True)
+    *shapes, settings = CASES["a large batch"]
+    x, kernel, gradient = arrays(*shapes, settings)
+    function = all_three(functools.partial(convolve, **settings))
+    text = jax.jit(function).lower(x[:batch], kernel, gradient[:batch]).as_text()
+    assert text.count("stablehlo.dot_general") == products
+
+
 @pytest.mark.slow
-def test_over_four_devices(monkeypatch):
-    """One sum over the devices for the kernel's gradient, and nothing else is exchanged."""
-    monkeypatch.setattr(convolution, "has_avx512", lambda: False)  # wide kernels are XLA's with it
+@pytest.mark.parametrize("avx512", [False, True])
+def test_over_four_devices(avx512, monkeypatch):
+    """Sums over the devices for the kernel's gradient, and nothing else is exchanged."""
+    monkeypatch.setattr(convolution, "has_avx512", lambda: avx512)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split = jax.NamedSharding(mesh, jax.P("data"))
     whole = jax.NamedSharding(mesh, jax.P())
-    for case in ("to few channels", "depthwise", "wide and large"):
+    for case in ("to few channels", "depthwise", "wide and large", "a large batch"):
         *shapes, settings = CASES[case]
         x, kernel, gradient = arrays(*shapes, settings)
         x, gradient = (jnp.concatenate([a, -2 * a]) for a in (x, gradient))
