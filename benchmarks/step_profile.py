@@ -22,6 +22,8 @@ from benchmarks import peers
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = (.*)$", re.MULTILINE)
 OPERATION = re.compile(r" ([a-z][\w-]*)\(")
 LOWERED_FROM = re.compile(r'op_name="([^"]*)"')
+COMPUTATION = re.compile(r"^%?([\w.-]+) \([^\n]*\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+CALLED = re.compile(r"calls=%?([\w.-]+)")
 
 
 def kinds_of(text: str) -> dict[str, str]:
@@ -29,21 +31,30 @@ def kinds_of(text: str) -> dict[str, str]:
 
     Without loops and calls, whose time is that of the instructions within.
     """
-    kinds = {name: kind_of(name, line) for name, line in INSTRUCTION.findall(text)}
+    convolving = {name for name, body in COMPUTATION.findall(text) if " convolution(" in body}
+    kinds = {name: kind_of(name, line, convolving) for name, line in INSTRUCTION.findall(text)}
     return {name: kind for name, kind in kinds.items() if kind}
 
 
-def kind_of(name: str, line: str) -> str:
-    """Returns the kind of an instruction; empty if others are within it."""
+def kind_of(name: str, line: str, convolving: set[str]) -> str:
+    """Returns the kind of an instruction; empty if others are within it.
+
+    `convolving` names the computations with a convolution. Of those XLA forgets what they were
+    lowered from where it has turned them into gradients of kernels.
+    """
     operation = OPERATION.search(line)[1]
     if operation in ("while", "call", "conditional"):
         return ""
     found = LOWERED_FROM.search(line)
     lowered_from = found[1] if found else ""
     if operation in ("convolution", "dot") or name.startswith("ynn_fusion"):
+        called = CALLED.search(line)
+        if not lowered_from and called and called[1] in convolving:
+            return "gradients of kernels"
         if "conv_general_dilated" not in lowered_from and "dot_general" not in lowered_from:
             return "reductions"
-        kernel = "transpose()" in lowered_from or "einsum" in lowered_from
+        product = "transpose(" in lowered_from and lowered_from.endswith("/dot_general")
+        kernel = "transpose()" in lowered_from or product
         return "gradients of kernels" if kernel else "convolutions"
     if operation in ("copy", "transpose", "pad", "concatenate") or "copy" in name:
         return "copies and transpositions"
