@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ega_jax.runtime.files import write_bytes
-from ega_jax.runtime.home import home
+from ega_jax.runtime.home import VARIABLE, home
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def kept(name: str, draw: Callable[[], Drawn]) -> Drawn:
         for old in set(path.parent.glob(f"{name}.*.npz")) - {path}:
             old.unlink(missing_ok=True)
     except OSError as error:
-        logger.warning("Not kept for the next start: %s", error)
+        logger.warning("Not kept for the next start: %s; %s names another folder", error, VARIABLE)
     return images, masks
 
 
