@@ -170,7 +170,7 @@ _COLUMNS_OF_COLOURS, _COLUMNS = {False: 32, True: 64}, {False: 24, True: 32}
 # From so many channels on either side, pixels and pixels of a batch, the two by whether there is
 # AVX-512, the kernel's gradient is a product of matrices for each of its rows.
 _WIDE, _LARGE, _MANY = 64, {False: 14 * 14, True: 28 * 28}, {False: 0, True: 6000}
-_PIXELS = 16 * 16  # from so many on, the product is one for each image
+_ONE_BY_ONE = 16 * 16  # pixels of an image from which on it has a product of its own
 
 
 def _depthwise(kernel: jax.Array, groups: int) -> bool:
@@ -231,9 +231,8 @@ def _worth_products(x: jax.Array, gradient: jax.Array) -> bool:
     """Says whether a kernel of several pixels gets its gradient from products of matrices."""
     avx512 = has_avx512()
     batch, height, width, features = gradient.shape
-    wide = min(x.shape[3], features) >= _WIDE
-    pixels = height * width
-    return wide and pixels >= _LARGE[avx512] and batch * pixels >= _MANY[avx512]
+    large = height * width >= _LARGE[avx512] and batch * height * width >= _MANY[avx512]
+    return min(x.shape[3], features) >= _WIDE and large
 
 
 def _products(
@@ -248,22 +247,20 @@ def _products(
     The pixels that a row of the kernel sees lie side by side as channels. XLA's own formulation has
     the batch as channels, which are few, and no cache holds its kernel, a whole image.
     """
-    x = _pad(x, padding)
-    _, rows, columns, _ = gradient.shape
-    (down, right), width = strides, strides[1] * (columns - 1) + 1
     x, gradient = x.astype(jnp.float32), gradient.astype(jnp.float32)
-    side_by_side = [x[:, :, j : j + width : right] for j in range(kernel_size[1])]
-    if len(side_by_side) > 1:  # in memory, not once more for each row
-        x = jax.lax.optimization_barrier(jnp.concatenate(side_by_side, axis=3))
-    else:
-        (x,) = side_by_side
-    height = down * (rows - 1) + 1
-    pairs = [(x[:, i : i + height : down], gradient) for i in range(kernel_size[0])]
-    if x.shape[3] <= gradient.shape[3]:
-        return jnp.stack([_product(*pair) for pair in pairs])
+    (height, width), (down, right) = kernel_size, strides
+    _, rows, columns, features = gradient.shape
+    padded_rows = x.shape[1] + sum(padding[0])
+    side_by_side = _shifts(x, (1, width), (padded_rows, columns), (1, right), padding)
+    x = jnp.concatenate(side_by_side, axis=3)
+    if width > 1:  # in memory, not once more for each row
+        x = jax.lax.optimization_barrier(x)
+    seen = _shifts(x, (height, 1), (rows, columns), (down, 1), ((0, 0), (0, 0)))
+    if x.shape[3] <= features:
+        return jnp.stack([_product(pixels, gradient) for pixels in seen])
     # What has fewer channels is to be transposed, and then the result, which is small. Without the
     # barrier XLA would turn the products round once more.
-    totals = jnp.stack([_product(*pair[::-1]) for pair in pairs])
+    totals = jnp.stack([_product(gradient, pixels) for pixels in seen])
     return jax.lax.optimization_barrier(totals).swapaxes(1, 2)
 
 
@@ -273,7 +270,7 @@ def _product(x: jax.Array, y: jax.Array) -> jax.Array:
     Large images one by one, so that the cache holds what is transposed.
     """
     x, y = (a.reshape(a.shape[0], -1, a.shape[3]) for a in (x, y))
-    if x.shape[1] < _PIXELS:
+    if x.shape[1] < _ONE_BY_ONE:
         return jax.lax.dot_general(x, y, (((0, 1), (0, 1)), ((), ())))
     return jax.lax.dot_general(x, y, (((1,), (1,)), ((0,), (0,)))).sum(axis=0)
 
